@@ -1,0 +1,57 @@
+# make run    sets up, then trains the LeNet under the four documented schedules and compares them
+# make test   sets up, then runs the tests
+# make lab    opens the notebooks in JupyterLab
+# make app    serves the panels as a page
+# make lint   checks style and types
+#
+# Needs Python 3.10 to 3.13 and nothing else; PYTHON=python3.12 chooses one.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+OUTPUT ?= results
+EPOCHS ?= 5
+SEEDS ?= 1
+
+.PHONY: run test lab app lint clean
+
+run: $(VENV)/.run
+	$(BIN)/python -m keraslr compare --epochs $(EPOCHS) --seeds $(SEEDS) --output $(OUTPUT)
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest $(TESTS)
+
+lab: $(VENV)/.notebooks
+	$(BIN)/jupyter lab notebooks
+
+app: $(VENV)/.notebooks
+	$(BIN)/voila notebooks/app.ipynb
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) build *.egg-info
+
+# One environment, to which each target adds what it needs. A stamp is stale when pyproject.toml
+# has changed, and all are gone with the environment.
+$(VENV)/.run: pyproject.toml | $(BIN)/python
+	$(PIP) install --quiet --editable .
+	touch $@
+
+$(VENV)/.test: pyproject.toml | $(BIN)/python
+	$(PIP) install --quiet --editable ".[test,notebooks]"
+	touch $@ $(VENV)/.run $(VENV)/.notebooks
+
+$(VENV)/.notebooks: pyproject.toml | $(BIN)/python
+	$(PIP) install --quiet --editable ".[notebooks]"
+	touch $@ $(VENV)/.run
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 10) <= v <= (3, 13) \
+	    else "keraslr needs Python 3.10 to 3.13; $(PYTHON) is %d.%d. Try make PYTHON=python3.12" % v)'
+	@echo "Setting up $(VENV) (once; some minutes)"
+	$(PYTHON) -m venv $(VENV)

@@ -1,0 +1,331 @@
+"""The command line: `python -m keraslr`, or `keraslr`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+# TensorFlow's start-up messages would bury what this program has to say.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+from keraslr import __version__, catalog, documented
+from keraslr.schedules import Schedule, parameters, parse
+from keraslr.schedules._base import Inner
+from keraslr.schedules._parameters import Choice, Flag, Number, Optional, Parameter, Several
+
+
+class UsageError(Exception):
+    """What the person asked for cannot be done; the text says why, in a line."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message} (see {self.prog} --help)")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command.
+
+    Args:
+        arguments: The command line, without the program; `sys.argv` if left out.
+
+    Returns:
+        0 when all went well, 2 for bad arguments or data, 130 after Ctrl-C.
+    """
+    from keraslr.datasets import DatasetError
+
+    try:
+        return _run(list(sys.argv[1:] if arguments is None else arguments))
+    except (UsageError, DatasetError, OSError) as error:
+        print(f"keraslr: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("keraslr: interrupted", file=sys.stderr)
+        return 130
+
+
+def _run(arguments: list[str]) -> int:
+    parser = _Parser(
+        prog="keraslr", description="Learning-rate schedules for Keras.", allow_abbrev=False
+    )
+    parser.add_argument("--version", action="version", version=f"keraslr {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    for add in (_add_compare, _add_plot, _add_list):
+        add(commands)
+    options, rest = parser.parse_known_args(arguments)
+    if rest and not hasattr(options, "rest"):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    options.rest = rest
+    return options.command(options)
+
+
+def _checked(build: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+    """What `build` returns; its complaint about an argument is the person's to read."""
+    try:
+        return build(*arguments, **named)
+    except (TypeError, ValueError) as error:
+        raise UsageError(str(error)) from None
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be >= 1, not {number}")
+    return number
+
+
+# compare
+
+
+def _add_compare(commands: Any) -> None:
+    command = commands.add_parser(
+        "compare",
+        allow_abbrev=False,
+        help="train the LeNet under several schedules and compare",
+        description="Trains the LeNet under each schedule with each seed, and prints a table. "
+        "Started again after an interruption it does only what is missing.",
+    )
+    command.add_argument(
+        "--schedules",
+        nargs="+",
+        metavar="SCHEDULE",
+        default=list(documented.load().runs),
+        help="names of documented runs (%(default)s), names of the catalog, or lines like "
+        '"mine=CosineAnnealingLR(0.3, T_max=20)"; counted in epochs unless --clock says otherwise',
+    )
+    command.add_argument("--epochs", type=_count, default=5, help="default: %(default)s")
+    command.add_argument("--seeds", type=_count, default=1, help="how many; default: %(default)s")
+    command.add_argument(
+        "--dataset", choices=("auto", "fashion_mnist", "digits"), default="auto",
+        help="auto is Fashion-MNIST, or scikit-learn's digits where that cannot be had",
+    )  # fmt: skip
+    command.add_argument("--batch-size", type=_count, default=256, help="default: %(default)s")
+    command.add_argument(
+        "--clock", choices=("epoch", "step"), default="epoch",
+        help="what the schedules count; default: %(default)s",
+    )  # fmt: skip
+    command.add_argument(
+        "--output", type=Path, default=Path("results"), metavar="DIR",
+        help="folder for results.json, comparison.png and every run; default: %(default)s",
+    )  # fmt: skip
+    command.set_defaults(command=_compare)
+
+
+def _named_schedules(texts: Sequence[str]) -> dict[str, Schedule]:
+    known = documented.load().runs
+    named: dict[str, Schedule] = {}
+    for text in texts:
+        name, equals, expression = text.partition("=")
+        if "(" in name or not equals:
+            name, expression = text, text
+        name, expression = name.strip(), expression.strip()
+        if expression in known:
+            named[name] = known[expression].schedule
+        elif "(" in expression:
+            named[name] = _checked(parse, expression)
+        else:
+            named[name] = _strategy_schedule(expression)
+    return named
+
+
+def _strategy_schedule(name: str, **arguments: Any) -> Schedule:
+    strategy = _checked(catalog.find, name)
+    if not strategy.is_schedule:
+        raise UsageError(f"{strategy.name} follows a metric, so it has no curve of its own")
+    return _checked(strategy.build, **arguments)
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from keraslr import comparison, datasets, report
+    from keraslr.training import Run
+
+    schedules = _named_schedules(options.schedules)
+    data = datasets.load(options.dataset)
+    if data.substitute:
+        print(data.note)
+    steps_per_epoch = -(-len(data.x_train) // options.batch_size)
+    with tqdm(unit="step", unit_scale=True, dynamic_ncols=True, delay=1e-9) as bar:
+
+        def progress(run: Run, steps_done: int, done: int, total: int) -> None:
+            epoch = min(run.epochs, 1 + steps_done // steps_per_epoch)
+            bar.total = total
+            bar.set_description(f"{run.name}, seed {run.seed}, epoch {epoch}/{run.epochs}", False)
+            bar.update(done - bar.n)
+
+        result = _checked(
+            comparison.compare,
+            schedules,
+            epochs=options.epochs,
+            seeds=options.seeds,
+            dataset=data.name,
+            batch_size=options.batch_size,
+            clock=options.clock,
+            output=options.output,
+            on_progress=progress,
+        )
+    source = documented.load()
+    full = (
+        data.name == source.settings["dataset"]
+        and options.epochs == source.settings["epochs"]
+        and options.batch_size == source.settings["batch_size"]
+    )
+    published = {name: run.published for name, run in source.runs.items() if name in schedules}
+    report.show(report.comparison_table(result, published if full else None))
+    if published and not full:
+        print(
+            f"The published figures are those of {source.settings['epochs']} epochs on "
+            "Fashion-MNIST with batches of 256; this run is not compared with them."
+        )
+    for name in published if full else ():
+        if source.runs[name].note:
+            print(f"{name}: {source.runs[name].note}")
+    print(f"Picture: {options.output / 'comparison.png'}")
+    print(f"Numbers: {options.output / 'results.json'}")
+    if result.interrupted:
+        print("Interrupted: start the same command again to do what is missing.")
+        return 130
+    return 0
+
+
+# plot
+
+
+def _add_plot(commands: Any) -> None:
+    command = commands.add_parser(
+        "plot",
+        allow_abbrev=False,
+        help="draw a schedule",
+        usage="%(prog)s STRATEGY [its options] [--ticks N] [--log] [--output FILE]",
+        description="Draws a strategy of the catalog, or a line like "
+        '"StepLR(0.1, step_size=30).with_warmup(5)". A strategy\'s own options are shown by '
+        "`keraslr plot STRATEGY --help`.",
+        add_help=False,
+    )
+    command.add_argument("strategy", metavar="STRATEGY", nargs="?")
+    command.add_argument("-h", "--help", action="store_true", help="show this help")
+    command.add_argument(
+        "--ticks", type=_count, metavar="N",
+        help="ticks to draw; default: 30, or 1.5 times the longest length",
+    )  # fmt: skip
+    command.add_argument("--log", action="store_true", help="logarithmic rate axis")
+    command.add_argument(
+        "--output", type=Path, default=Path("schedule.png"), metavar="FILE",
+        help="picture; its ending chooses the format; default: %(default)s",
+    )  # fmt: skip
+    command.set_defaults(command=_plot, rest=[], parser=command)
+
+
+def _plot(options: argparse.Namespace) -> int:
+    if options.strategy is None:
+        if options.help:
+            options.parser.print_help()
+            return 0
+        options.parser.error("the following arguments are required: STRATEGY")
+    if "(" in options.strategy:
+        if options.rest:
+            options.parser.error(f"unrecognized arguments: {' '.join(options.rest)}")
+        schedule = _checked(parse, options.strategy)
+    else:
+        schedule = _with_options(options)
+        if schedule is None:
+            return 0
+    from keraslr.plotting import schedule_figure, write_figure
+
+    ticks = options.ticks or max([30, *(3 * n // 2 for n in _lengths(schedule))])
+    figure = _checked(schedule_figure, {repr(schedule): schedule}, ticks, log=options.log)
+    _checked(write_figure, figure, options.output)
+    print(f"{schedule!r}\nPicture: {options.output}")
+    return 0
+
+
+def _with_options(options: argparse.Namespace) -> Schedule | None:
+    """The catalog's strategy with the options given; None if its help was shown."""
+    strategy = _checked(catalog.find, options.strategy)
+    _strategy_schedule(strategy.name)  # refuses what cannot be drawn
+    parser = _Parser(
+        prog=f'keraslr plot "{strategy.name}"',
+        allow_abbrev=False,
+        argument_default=argparse.SUPPRESS,
+        description=f"{strategy.cls.__name__}. Good for: {strategy.good}. Beware: {strategy.bad}.",
+        epilog="Also: --ticks N, --log, --output FILE; see keraslr plot --help.",
+    )
+    for name, parameter in parameters(strategy.cls).items():
+        default = strategy.values[name].default if name in strategy.values else None
+        _add_option(parser, name, parameter, default)
+    if options.help:
+        parser.print_help()
+        return None
+    return _strategy_schedule(strategy.name, **vars(parser.parse_args(options.rest)))
+
+
+def _add_option(
+    parser: argparse.ArgumentParser, name: str, parameter: Parameter, default: Any
+) -> None:
+    """An option made from a parameter's declaration."""
+    shown = repr(default)
+    about = f"{parameter.meaning} {parameter.rule[:1].upper()}{parameter.rule[1:]}."
+    about += f" Default: {shown if len(shown) < 60 else 'a decay'}." if default is not None else ""
+    settings: dict[str, Any] = {"help": about.replace("%", "%%"), "dest": name}
+    flags = [f"--{name.replace('_', '-')}"] + ([f"--{name}"] if "_" in name else [])
+    inner = parameter.inner if isinstance(parameter, Optional) else parameter
+    if isinstance(inner, Several):
+        settings["nargs"] = "*"
+        inner = inner.item
+    match inner:
+        case Flag():
+            settings["action"] = argparse.BooleanOptionalAction
+        case Choice(options=choices):
+            settings["choices"] = choices
+        case Number(kind=kind):
+            settings["type"] = kind
+            settings["metavar"] = "N" if kind is int else "X"
+        case Inner():
+            settings["type"] = lambda text: _checked(parse, text)
+            settings["metavar"] = "SCHEDULE"
+    parser.add_argument(*flags, **settings)
+
+
+def _lengths(schedule: Schedule) -> list[int]:
+    """Every length in ticks that a schedule was given, its own and those within it."""
+    lengths: list[int] = []
+    for name, parameter in parameters(type(schedule)).items():
+        value = getattr(schedule, name)
+        each = parameter.inner if isinstance(parameter, Optional) else parameter
+        values = value if isinstance(each, Several) else (value,)
+        each = each.item if isinstance(each, Several) else each
+        if isinstance(each, Inner):
+            lengths += [length for inner in values for length in _lengths(inner)]
+        elif isinstance(each, Number) and each.kind is int:
+            lengths += [value for value in values if value is not None]
+    return lengths
+
+
+# list
+
+
+def _add_list(commands: Any) -> None:
+    command = commands.add_parser(
+        "list", allow_abbrev=False, help="show the catalog of strategies",
+        description="Shows every strategy: its class, its parameters with the values that plot "
+        "begins with, when to use it and what to beware of.",
+    )  # fmt: skip
+    command.set_defaults(command=_list)
+
+
+def _list(options: argparse.Namespace) -> int:
+    from keraslr import report
+
+    report.show(report.catalog_table())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,217 @@
+"""Does a schedule fit the run that it is meant for?"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from keraslr import schedules
+from keraslr.schedules import Schedule
+from keraslr.schedules._parameters import Number
+
+# A zero rate is looked for at this many steps of every epoch.
+_SAMPLES = 64
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """Something about a schedule that its run will hardly want.
+
+    Attributes:
+        code: What it is: "milestone-not-reached", "warm-up-too-long", "cosine-rises",
+            "one-cycle-length", "rate-zero", "per-epoch-driven-per-step",
+            "per-step-driven-per-epoch" or "epoch-length".
+        message: A sentence for a person.
+    """
+
+    code: str
+    message: str
+
+    def __str__(self) -> str:
+        return self.message
+
+
+@dataclasses.dataclass(frozen=True)
+class _Clock:
+    """How far a schedule within the schedule gets: t = 0..last, `per_tick` steps a tick."""
+
+    last: float
+    per_tick: int = 1
+
+
+def check(schedule: Schedule, steps: int, steps_per_epoch: int | None = None) -> list[Finding]:
+    """Findings about a schedule against a run; none if all is well.
+
+    Args:
+        schedule: A keraslr schedule.
+        steps: Optimizer steps of the run, >= 1.
+        steps_per_epoch: Optimizer steps per epoch. Where it is not given, that of a `PerEpoch`
+            in the schedule counts.
+
+    Returns:
+        List of `Finding`; `str(finding)` is a sentence.
+
+    Example:
+        >>> for finding in check(CosineAnnealingLR(0.1, T_max=30), steps=100):
+        ...     print(finding)
+        CosineAnnealingLR reaches its lowest rate at t = 30 and rises again until t = 99: let T_max be 99, or use held_after(30).
+    """  # noqa: E501
+    if not isinstance(schedule, Schedule):
+        raise TypeError(f"schedule must be a keraslr schedule. Received: schedule={schedule!r}")
+    steps = Number("", int, at_least=1).validated("steps", steps)
+    if steps_per_epoch is not None:
+        steps_per_epoch = Number("", int, at_least=1).validated("steps_per_epoch", steps_per_epoch)
+    parts = list(_parts(schedule, _Clock(steps - 1)))
+    epochs_of = [part.steps_per_epoch for part, _ in parts if isinstance(part, schedules.PerEpoch)]
+    per_epoch = steps_per_epoch or (epochs_of[0] if epochs_of else None)
+    findings: list[Finding] = []
+    for part, clock in parts:
+        findings += _length_findings(part, clock)
+        if per_epoch:
+            findings += _clock_findings(part, clock, steps, per_epoch)
+    findings += _zero_findings(schedule, steps, per_epoch)
+    return list(dict.fromkeys(findings))
+
+
+def _parts(schedule: Schedule, clock: _Clock) -> Iterator[tuple[Schedule, _Clock]]:
+    """The schedule and all within it, each with its own clock; those never begun are left out."""
+    if clock.last < 0:
+        return
+    yield schedule, clock
+    last, per_tick = clock.last, clock.per_tick
+    match schedule:
+        case schedules.PerEpoch(steps_per_epoch=n, smooth=smooth):
+            slow = last / n if smooth else last // n
+            yield from _parts(schedule.schedule, _Clock(slow, per_tick * n))
+        case schedules.Warmup(steps=n):
+            yield from _parts(schedule.schedule, _Clock(last - n, per_tick))
+        case schedules.HeldAfter(t=t):
+            yield from _parts(schedule.schedule, _Clock(min(last, t), per_tick))
+        case schedules.SequentialLR(milestones=milestones):
+            for begin, end, each in zip(
+                (0, *milestones), (*milestones, math.inf), schedule.schedules, strict=True
+            ):
+                yield from _parts(each, _Clock(min(last, end - 1) - begin, per_tick))
+        case schedules.ChainedScheduler():
+            for each in schedule.schedules:
+                yield from _parts(each, clock)
+        case schedules.Scaled() | schedules.Clipped():
+            yield from _parts(schedule.schedule, clock)
+
+
+def _length_findings(part: Schedule, clock: _Clock) -> Iterator[Finding]:
+    """Lengths that do not fit how far the part gets."""
+    name, last = type(part).__name__, clock.last
+    match part:
+        case schedules.MultiStepLR() | schedules.SequentialLR():
+            late: Any = [m for m in part.milestones if m > last]
+        case schedules.PiecewiseConstantLR():
+            late = [b for b in part.boundaries if b >= last]
+        case _:
+            late = []
+    if late:
+        yield Finding(
+            "milestone-not-reached",
+            f"{name} never reaches {', '.join(map(str, late))}: its last tick is t = {last:g}.",
+        )
+    warmup = getattr(part, "num_warmup_steps", 0)
+    if isinstance(part, schedules.Warmup):
+        warmup = part.steps
+    if warmup > last:
+        yield Finding(
+            "warm-up-too-long",
+            f"{name} warms up for {warmup} ticks, but its last tick is t = {last:g}: the full "
+            "rate is never reached.",
+        )
+    if isinstance(part, schedules.CosineAnnealingLR) and last > part.T_max:
+        yield Finding(
+            "cosine-rises",
+            f"{name} reaches its lowest rate at t = {part.T_max} and rises again until "
+            f"t = {last:g}: let T_max be {math.ceil(last)}, or use held_after({part.T_max}).",
+        )
+    if isinstance(part, schedules.OneCycleLR) and part.length != math.floor(last) + 1:
+        yield Finding(
+            "one-cycle-length",
+            f"{name} is made for {part.length} ticks, but runs for {math.floor(last) + 1}.",
+        )
+
+
+def _clock_findings(
+    part: Schedule, clock: _Clock, steps: int, steps_per_epoch: int
+) -> Iterator[Finding]:
+    """Epochs taken for steps, and steps for epochs."""
+    name, epochs = type(part).__name__, math.ceil(steps / steps_per_epoch)
+    if isinstance(part, schedules.PerEpoch) and part.steps_per_epoch != steps_per_epoch:
+        yield Finding(
+            "epoch-length",
+            f"PerEpoch counts {part.steps_per_epoch} steps per epoch, but the run has "
+            f"{steps_per_epoch}.",
+        )
+    length = _length(part)
+    if length is None:
+        return
+    # A length that is over within the first epoch, and fits into the number of epochs.
+    if clock.per_tick == 1 and length <= epochs and length < steps_per_epoch:
+        yield Finding(
+            "per-epoch-driven-per-step",
+            f"{name} is over after {length} of {steps_per_epoch} steps of the first epoch. If it "
+            f"is counted in epochs, use per_epoch({steps_per_epoch}).",
+        )
+    # A length that no epoch count of this run explains, but its step count does.
+    if clock.per_tick > 1 and length > epochs and 2 * length >= steps:
+        yield Finding(
+            "per-step-driven-per-epoch",
+            f"{name} has a length of {length}, but its clock ticks once in {clock.per_tick} "
+            f"steps, {epochs} times in all. If it is counted in steps, leave per_epoch out.",
+        )
+
+
+def _length(part: Schedule) -> int | None:
+    """The tick by which a schedule has shown its shape, if it has such a length."""
+    match part:
+        case (
+            schedules.ConstantLR(factor=1.0) | schedules.LinearLR(start_factor=1.0, end_factor=1.0)
+        ):
+            return None
+        case (
+            schedules.ConstantLR(total_iters=n)
+            | schedules.LinearLR(total_iters=n)
+            | schedules.PolynomialLR(total_iters=n)
+            | schedules.LambdaLR(total_iters=n)
+            | schedules.MultiplicativeLR(total_iters=n)
+            | schedules.StepLR(step_size=n)
+            | schedules.CosineAnnealingLR(T_max=n)
+            | schedules.CosineAnnealingWarmRestarts(T_0=n)
+            | schedules.Warmup(steps=n)
+        ):
+            return n
+        case schedules.MultiStepLR(milestones=(*_, n)):
+            return n
+        case schedules.PiecewiseConstantLR(boundaries=(*_, n)):
+            return n
+        case schedules.CyclicLR():
+            return part.cycle_length
+        case schedules.OneCycleLR():
+            return part.length
+    return None
+
+
+def _zero_findings(schedule: Schedule, steps: int, per_epoch: int | None) -> Iterator[Finding]:
+    """Epochs (without epochs: the run) in which nothing is learned."""
+    epoch = per_epoch or steps
+    stride = max(1, min(epoch, steps) // _SAMPLES)
+    times = np.unique(np.append(np.arange(0, steps, stride), steps - 1))
+    rates = np.asarray(schedule(times))
+    idle = np.flatnonzero(np.diff(np.concatenate([[0], rates <= 0, [0]]).astype(int)))
+    for begin, end in zip(idle[::2], idle[1::2] - 1, strict=True):
+        first, last = int(times[begin]), int(times[end])
+        if last - first + stride >= min(epoch, steps):
+            yield Finding(
+                "rate-zero",
+                f"The rate is 0 from step {first} to step {last}, "
+                f"{'a whole epoch or more' if per_epoch else 'the whole run'}: nothing is learned.",
+            )

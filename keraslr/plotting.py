@@ -1,0 +1,124 @@
+"""Figures from results. Nothing is computed or trained here."""
+
+from __future__ import annotations
+
+import io
+import os
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from keraslr._files import write_whole
+from keraslr.schedules import Schedule
+
+if TYPE_CHECKING:
+    from keraslr.comparison import Comparison
+
+# Okabe and Ito's colours, which people with any colour vision can tell apart, without their
+# yellow (too faint on white); from the eighth line on with another dash.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+DASHES = ("-", "--", ":", "-.")
+
+# Matplotlib is not thread-safe, and a training thread's owner draws while others do.
+LOCK = threading.RLock()
+
+
+def line_style(index: int) -> dict[str, Any]:
+    """Colour and dash of the line number `index`."""
+    return {
+        "color": COLOURS[index % len(COLOURS)],
+        "linestyle": DASHES[index // len(COLOURS) % len(DASHES)],
+    }
+
+
+def _tidy(axes: Axes, x: str, y: str) -> None:
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.margins(x=0.02)
+
+
+def _legend(figure: Figure, axes: Axes, columns: int) -> None:
+    handles, labels = axes.get_legend_handles_labels()
+    if handles:
+        figure.legend(
+            handles, labels, loc="outside lower center", ncols=min(columns, len(labels)),
+            frameon=False,
+        )  # fmt: skip
+
+
+def write_figure(figure: Figure, path: str | os.PathLike[str]) -> Path:
+    """Writes a picture, whole or not at all; the path's ending chooses the format.
+
+    Raises:
+        ValueError: Matplotlib has no such format; the error lists those it has.
+        OSError: The path cannot be written.
+    """
+    path = Path(path)
+    picture = io.BytesIO()
+    with LOCK:
+        figure.savefig(picture, format=path.suffix.lstrip(".") or "png", dpi=120)
+    write_whole(path, picture.getvalue())
+    return path
+
+
+def schedule_figure(
+    curves: Mapping[str, Schedule], ticks: int, *, unit: str = "tick", log: bool = False
+) -> Figure:
+    """Learning rate against time, a line a schedule.
+
+    Args:
+        curves: Schedules by the label of their line.
+        ticks: Number of ticks to draw, >= 1.
+        unit: What a tick is, for the axis.
+        log: Whether the rate's axis is logarithmic.
+    """
+    with LOCK:
+        figure = Figure(figsize=(8, 4.5), layout="constrained")
+        axes = figure.add_subplot()
+        for index, (label, schedule) in enumerate(curves.items()):
+            rates = schedule.values(ticks)
+            # A long run has more ticks than the picture has dots.
+            stride = max(1, ticks // 4000)
+            shown = np.unique(np.append(np.arange(0, ticks, stride), ticks - 1))
+            axes.plot(shown, rates[shown], label=label, **line_style(index))
+        _tidy(axes, unit, "learning rate")
+        if log:
+            axes.set_yscale("log")
+        else:
+            axes.set_ylim(bottom=0)
+        _legend(figure, axes, columns=2)
+        return figure
+
+
+def comparison_figure(comparison: Comparison) -> Figure:
+    """Rate, training loss and test accuracy against epoch: a line a schedule, a band its seeds."""
+    with LOCK:
+        figure = Figure(figsize=(12, 4.6), layout="constrained")
+        panels: Sequence[Axes] = figure.subplots(1, 3)
+        for index, (name, curve) in enumerate(comparison.curves().items()):
+            style = line_style(index)
+            panels[0].plot(curve.rate_epochs, curve.rate, label=name, **style)
+            marker: dict[str, Any] = (
+                {"marker": "o", "markersize": 3} if len(curve.epochs) <= 30 else {}
+            )
+            for axes, series in ((panels[1], curve.train_loss), (panels[2], curve.test_accuracy)):
+                axes.plot(curve.epochs, series.mean, **style, **marker)
+                if series.runs > 1:
+                    axes.fill_between(
+                        curve.epochs, series.low, series.high, color=style["color"], alpha=0.15,
+                        linewidth=0,
+                    )  # fmt: skip
+        _tidy(panels[0], "epoch", "learning rate")
+        _tidy(panels[1], "epoch", "training loss")
+        _tidy(panels[2], "epoch", "test accuracy")
+        panels[0].set_ylim(bottom=0)
+        figure.suptitle(comparison.title)
+        _legend(figure, panels[0], columns=4)
+        return figure

@@ -1,0 +1,67 @@
+"""Learning-rate schedules: the pure mathematics.
+
+To add one, see `Schedule`: a docstring with the formula, the declared parameters, and `at`.
+"""
+
+from keraslr.schedules._base import Schedule, register, registered
+from keraslr.schedules._combinators import (
+    ChainedScheduler,
+    Clipped,
+    HeldAfter,
+    PerEpoch,
+    Scaled,
+    SequentialLR,
+    Warmup,
+)
+from keraslr.schedules._cosine import CosineAnnealingLR, CosineAnnealingWarmRestarts
+from keraslr.schedules._cyclic import CyclicLR, OneCycleLR
+from keraslr.schedules._decay import (
+    ExponentialLR,
+    FactorLR,
+    InversePowerLR,
+    LinearLR,
+    PolynomialLR,
+)
+from keraslr.schedules._expressions import parse
+from keraslr.schedules._parameters import choice, flag, integer, integers, parameters, rate, real
+from keraslr.schedules._stepwise import ConstantLR, MultiStepLR, PiecewiseConstantLR, StepLR
+from keraslr.schedules._tabulated import LambdaLR, MultiplicativeLR
+from keraslr.schedules._transformer import InverseSqrtLR, WarmupStableDecayLR
+
+__all__ = [
+    "ChainedScheduler",
+    "Clipped",
+    "ConstantLR",
+    "CosineAnnealingLR",
+    "CosineAnnealingWarmRestarts",
+    "CyclicLR",
+    "ExponentialLR",
+    "FactorLR",
+    "HeldAfter",
+    "InversePowerLR",
+    "InverseSqrtLR",
+    "LambdaLR",
+    "LinearLR",
+    "MultiStepLR",
+    "MultiplicativeLR",
+    "OneCycleLR",
+    "PerEpoch",
+    "PiecewiseConstantLR",
+    "PolynomialLR",
+    "Scaled",
+    "Schedule",
+    "SequentialLR",
+    "StepLR",
+    "Warmup",
+    "WarmupStableDecayLR",
+    "choice",
+    "flag",
+    "integer",
+    "integers",
+    "parameters",
+    "parse",
+    "rate",
+    "real",
+    "register",
+    "registered",
+]

@@ -1,0 +1,115 @@
+"""Schedules that hold a rate for a while and then jump."""
+
+from __future__ import annotations
+
+from keraslr.schedules._base import Schedule, register
+from keraslr.schedules._curves import geometric, select, table, terms
+from keraslr.schedules._parameters import integer, integers, rate, real, reals
+from keraslr.schedules._ticks import Tensor, Ticks
+
+
+@register
+class ConstantLR(Schedule):
+    """A reduced rate for the first ticks, then the full one.
+
+        lr(t) = initial_learning_rate * factor    for t < total_iters
+        lr(t) = initial_learning_rate             from there on
+
+    With `factor=1.0` it is the constant rate.
+
+    Example:
+        >>> ConstantLR(0.1, factor=0.5, total_iters=2).values(3)
+        array([0.05, 0.05, 0.1 ], dtype=float32)
+
+    Same values as `torch.optim.lr_scheduler.ConstantLR`.
+    """
+
+    initial_learning_rate: float = rate()
+    factor: float = real("Factor of the first ticks.", above=0, at_most=1, default=1 / 3)
+    total_iters: int = integer("Ticks that are reduced.", default=5)
+
+    def at(self, t: Ticks) -> Tensor:
+        reduced = self.initial_learning_rate * self.factor
+        return select(t < self.total_iters, reduced, self.initial_learning_rate)
+
+
+@register
+class StepLR(Schedule):
+    """Multiplies the rate by `gamma` every `step_size` ticks.
+
+        lr(t) = initial_learning_rate * gamma ** floor(t / step_size)
+
+    Example:
+        >>> StepLR(0.1, step_size=30).values(61)[[29, 30, 60]]
+        array([0.1  , 0.01 , 0.001], dtype=float32)
+
+    Same values as `torch.optim.lr_scheduler.StepLR`.
+    """
+
+    initial_learning_rate: float = rate()
+    step_size: int = integer("Ticks between drops.")
+    gamma: float = real("Factor of each drop.", above=0, default=0.1)
+
+    def at(self, t: Ticks) -> Tensor:
+        return geometric(self.initial_learning_rate, self.gamma, t // self.step_size)
+
+
+@register
+class MultiStepLR(Schedule):
+    """Multiplies the rate by `gamma` at each milestone.
+
+        lr(t) = initial_learning_rate * gamma ** (number of milestones <= t)
+
+    A milestone given twice counts twice, as in PyTorch.
+
+    Example:
+        >>> MultiStepLR(0.5, milestones=[15, 30], gamma=0.5).values(31)[[14, 15, 30]]
+        array([0.5  , 0.25 , 0.125], dtype=float32)
+
+    Same values as `torch.optim.lr_scheduler.MultiStepLR`.
+    """
+
+    initial_learning_rate: float = rate()
+    milestones: tuple[int, ...] = integers(
+        "Ticks at which the rate drops.", at_least=0, order="not decreasing"
+    )
+    gamma: float = real("Factor of each drop.", above=0, default=0.1)
+
+    def at(self, t: Ticks) -> Tensor:
+        rates = terms(self.initial_learning_rate, self.gamma, len(self.milestones) + 1)
+        return table(rates, t.count(self.milestones))
+
+
+@register
+class PiecewiseConstantLR(Schedule):
+    """A given rate in each interval between boundaries.
+
+        lr(t) = values[number of boundaries < t]
+
+    A boundary is the last tick of its interval, as in Keras: with `boundaries=[100]`, tick 100
+    still has `values[0]`. `MultiStepLR` drops at its milestone, one tick earlier.
+
+    Example:
+        >>> PiecewiseConstantLR([2, 4], [0.1, 0.05, 0.01]).values(6)
+        array([0.1 , 0.1 , 0.1 , 0.05, 0.05, 0.01], dtype=float32)
+
+    Same values as `keras.optimizers.schedules.PiecewiseConstantDecay`.
+    """
+
+    boundaries: tuple[int, ...] = integers(
+        "Last tick of each interval but the last.", at_least=0, order="increasing"
+    )
+    rates: tuple[float, ...] = reals(
+        "Learning rates, one more than there are boundaries.", at_least=0
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.rates) != len(self.boundaries) + 1:
+            raise ValueError(
+                "rates must hold one number more than boundaries. "
+                f"Received: {len(self.rates)} rates, {len(self.boundaries)} boundaries"
+            )
+
+    def at(self, t: Ticks) -> Tensor:
+        return table(self.rates, t.count(tuple(last + 1 for last in self.boundaries)))
