@@ -18,6 +18,11 @@ from keraslr.schedules._base import Inner
 from keraslr.schedules._parameters import Choice, Flag, Number, Optional, Parameter, Several
 
 
+# The published batch size; the digits would get six steps an epoch out of it.
+_BATCH_SIZE = 256
+_DIGITS_BATCH_SIZE = 16
+
+
 class UsageError(Exception):
     """What the person asked for cannot be done; the text says why, in a line."""
 
@@ -105,7 +110,10 @@ def _add_compare(commands: Any) -> None:
         "--dataset", choices=("auto", "fashion_mnist", "digits"), default="auto",
         help="auto is Fashion-MNIST, or scikit-learn's digits where that cannot be had",
     )  # fmt: skip
-    command.add_argument("--batch-size", type=_count, default=256, help="default: %(default)s")
+    command.add_argument(
+        "--batch-size", type=_count,
+        help=f"default: {_BATCH_SIZE}, or for the few digits {_DIGITS_BATCH_SIZE}",
+    )  # fmt: skip
     command.add_argument(
         "--clock", choices=("epoch", "step"), default="epoch",
         help="what the schedules count; default: %(default)s",
@@ -151,7 +159,10 @@ def _compare(options: argparse.Namespace) -> int:
     data = datasets.load(options.dataset)
     if data.substitute:
         print(data.note)
-    steps_per_epoch = -(-len(data.x_train) // options.batch_size)
+    batch_size = options.batch_size or (
+        _DIGITS_BATCH_SIZE if data.name == "digits" else _BATCH_SIZE
+    )
+    steps_per_epoch = -(-len(data.x_train) // batch_size)
     with tqdm(unit="step", unit_scale=True, dynamic_ncols=True, delay=1e-9) as bar:
 
         def progress(run: Run, steps_done: int, done: int, total: int) -> None:
@@ -166,7 +177,7 @@ def _compare(options: argparse.Namespace) -> int:
             epochs=options.epochs,
             seeds=options.seeds,
             dataset=data.name,
-            batch_size=options.batch_size,
+            batch_size=batch_size,
             clock=options.clock,
             output=options.output,
             on_progress=progress,
@@ -175,7 +186,7 @@ def _compare(options: argparse.Namespace) -> int:
     full = (
         data.name == source.settings["dataset"]
         and options.epochs == source.settings["epochs"]
-        and options.batch_size == source.settings["batch_size"]
+        and batch_size == source.settings["batch_size"]
     )
     published = {name: run.published for name, run in source.runs.items() if name in schedules}
     report.show(report.comparison_table(result, published if full else None))
@@ -314,8 +325,8 @@ def _lengths(schedule: Schedule) -> list[int]:
 def _add_list(commands: Any) -> None:
     command = commands.add_parser(
         "list", allow_abbrev=False, help="show the catalog of strategies",
-        description="Shows every strategy: its class, its parameters with the values that plot "
-        "begins with, when to use it and what to beware of.",
+        description="Shows the catalog: every strategy with its class, its parameters with the "
+        "values that plot begins with, when to use it and what to beware of.",
     )  # fmt: skip
     command.set_defaults(command=_list)
 

@@ -17,7 +17,7 @@ import numpy as np
 from keraslr import datasets
 from keraslr._files import write_whole
 from keraslr.schedules import Schedule
-from keraslr.training import Result, Run, train
+from keraslr.training import Result, Run, train, with_null
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -170,10 +170,10 @@ class Comparison:
         return {
             "title": self.title,
             "interrupted": self.interrupted,
-            "table": [_finite(dataclasses.asdict(row)) for row in self.rows()],
+            "table": [with_null(dataclasses.asdict(row)) for row in self.rows()],
             "runs": [
                 {**run.description(), "status": result.status if result else "missing"}
-                | ({f: _finite(getattr(result, f)[-1:]) for f in FIGURES} if result else {})
+                | ({f: with_null(getattr(result, f)[-1:]) for f in FIGURES} if result else {})
                 for run, result in zip(self.runs, self.results, strict=True)
             ],
         }
@@ -368,14 +368,3 @@ def _finished(path: Path | None) -> Result | None:
 def _series(values: Sequence[Sequence[float]]) -> Series:
     stacked = np.asarray(values, np.float64)
     return Series(stacked.mean(0), stacked.min(0), stacked.max(0), len(stacked))
-
-
-def _finite(value: Any) -> Any:
-    """`value` with None for numbers that JSON does not have."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, dict):
-        return {key: _finite(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(each) for each in value]
-    return value

@@ -1,1 +1,5 @@
-"""ipywidgets panels for keraslr."""
+"""ipywidgets panels for keraslr: schedules that one can take hold of."""
+
+from widgets.schedule_panel import SchedulePanel
+
+__all__ = ["SchedulePanel"]

@@ -6,7 +6,7 @@ from keras import ops
 
 from keraslr.schedules._base import Schedule, register
 from keraslr.schedules._curves import CURVES, geometric, select
-from keraslr.schedules._parameters import choice, flag, integer, rate, real
+from keraslr.schedules._parameters import FLOAT32_LARGEST, choice, flag, integer, rate, real
 from keraslr.schedules._ticks import Tensor, Ticks, float32
 
 
@@ -58,11 +58,13 @@ class CyclicLR(Schedule):
         up, _ = now.between(0, self.step_size_up)
         _, down = now.between(self.step_size_up, self.cycle_length)
         height = select(now < self.step_size_up, up, down)
-        if self.mode == "triangular2":
-            height = height * geometric(1.0, 0.5, t // self.cycle_length)
-        elif self.mode == "exp_range":
-            height = height * geometric(1.0, self.gamma, t)
-        return self.base_lr + (self.max_lr - self.base_lr) * height
+        # The swing starts as the whole span, so that a gamma > 1 overflows no sooner than the rate.
+        swing: Tensor = self.max_lr - self.base_lr
+        if self.mode == "triangular2" and swing:
+            swing = geometric(swing, 0.5, t // self.cycle_length)
+        elif self.mode == "exp_range" and swing:
+            swing = geometric(swing, self.gamma, t)
+        return self.base_lr + swing * height
 
 
 @register
@@ -125,6 +127,12 @@ class OneCycleLR(Schedule):
             raise ValueError(
                 "pct_start * total_steps must not be 1: the rise would take no time. Received: "
                 f"pct_start={self.pct_start}, total_steps={self.total_steps}"
+            )
+        if max(self._rates()) > FLOAT32_LARGEST:
+            raise ValueError(
+                "div_factor and final_div_factor must keep the rates within float32's range. "
+                f"Received: max_lr={self.max_lr}, div_factor={self.div_factor}, "
+                f"final_div_factor={self.final_div_factor}"
             )
 
     @property

@@ -7,6 +7,10 @@ from typing import Any
 
 from keraslr.schedules._base import Schedule, registered
 
+# A schedule nested deeper than some hundreds could be made, but neither shown nor called: Python's
+# stack ends first.
+_DEEPEST = 100
+
 # The methods that make a schedule of a schedule.
 _METHODS = ("per_epoch", "with_warmup", "then", "clipped", "held_after")
 
@@ -25,12 +29,14 @@ def parse(text: str) -> Schedule:
 
     Raises:
         ValueError: The text is anything else.
-        TypeError, ValueError: A parameter is wrong; the error names it.
+        TypeError, ValueError: `text` is no string, or a parameter is wrong; the error names it.
 
     Example:
         >>> parse("StepLR(0.1, step_size=30) * 0.5")
         Scaled(schedule=StepLR(initial_learning_rate=0.1, step_size=30, gamma=0.1), factor=0.5)
     """
+    if not isinstance(text, str):
+        raise TypeError(f"text must be a string. Received: text={text!r} ({type(text).__name__})")
     try:
         tree = ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -49,34 +55,37 @@ def _refused(text: str, why: str) -> ValueError:
     )
 
 
-def _build(node: ast.expr, text: str) -> Any:
+def _build(node: ast.expr, text: str, depth: int = 0) -> Any:
+    if depth > _DEEPEST:
+        raise _refused(text, "nested too deeply")
+    depth += 1
     match node:
         case ast.Constant(value=int() | float() | str() | None):
             return node.value
         case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as number)):
             return -number
         case ast.Tuple(elts=items) | ast.List(elts=items):
-            return tuple(_build(item, text) for item in items)
+            return tuple(_build(item, text, depth) for item in items)
         case ast.BinOp(op=ast.Mult(), left=left, right=right):
-            factors = _build(left, text), _build(right, text)
+            factors = _build(left, text, depth), _build(right, text, depth)
             if sum(isinstance(factor, Schedule) for factor in factors) == 1:
                 return factors[0] * factors[1]
             raise _refused(text, "a product of something other than a schedule and a number")
         case ast.Call(func=ast.Name(id=name)):
             if name not in registered():
                 raise _refused(text, f"a call of {name}, which is no schedule")
-            return _called(registered()[name], node, text)
+            return _called(registered()[name], node, text, depth)
         case ast.Call(func=ast.Attribute(value=inner, attr=name)) if name in _METHODS:
-            schedule = _build(inner, text)
+            schedule = _build(inner, text, depth)
             if not isinstance(schedule, Schedule):
                 raise _refused(text, f"a call of {name} on something other than a schedule")
-            return _called(getattr(schedule, name), node, text)
+            return _called(getattr(schedule, name), node, text, depth)
     raise _refused(text, f"made of something else ({type(node).__name__})")
 
 
-def _called(function: Any, node: ast.Call, text: str) -> Any:
+def _called(function: Any, node: ast.Call, text: str, depth: int) -> Any:
     if any(keyword.arg is None for keyword in node.keywords):
         raise _refused(text, "made of something else (**)")
-    arguments = [_build(argument, text) for argument in node.args]
-    named = {str(keyword.arg): _build(keyword.value, text) for keyword in node.keywords}
+    arguments = [_build(argument, text, depth) for argument in node.args]
+    named = {str(keyword.arg): _build(keyword.value, text, depth) for keyword in node.keywords}
     return function(*arguments, **named)

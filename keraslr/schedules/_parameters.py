@@ -23,7 +23,7 @@ MAX_TICKS = 2**30 - 1
 
 # Rates are computed in float32, so a parameter has to be one of its normal numbers.
 _FLOAT32_SMALLEST = 1.1754943508222875e-38
-_FLOAT32_LARGEST = 3.4028234663852886e38
+FLOAT32_LARGEST = 3.4028234663852886e38
 
 _KEY = "keraslr"
 _REQUIRED = dataclasses.MISSING
@@ -57,7 +57,10 @@ class Parameter:
         return value
 
     def _wrong(self, error: type[Exception], name: str, value: Any, why: str = "") -> Exception:
-        shown = repr(value)
+        try:
+            shown = repr(value)
+        except ValueError:  # an integer of more digits than Python agrees to write
+            shown = f"{type(value).__name__} of thousands of digits"
         if len(shown) > 200:
             shown = shown[:200] + "..."
         kind = f" ({type(value).__name__})" if error is TypeError else ""
@@ -105,11 +108,11 @@ class Number(Parameter):
             number = self.kind(value)
         except OverflowError:
             raise self._wrong(ValueError, name, value, " within float32's range") from None
-        if not math.isfinite(number):
-            raise self._wrong(ValueError, name, value, " and finite")
-        vanishes = number != 0 and not _FLOAT32_SMALLEST <= abs(number) <= _FLOAT32_LARGEST
-        if self.kind is float and vanishes:
-            raise self._wrong(ValueError, name, value, " within float32's range")
+        if self.kind is float:  # an integer is finite however large
+            if not math.isfinite(number):
+                raise self._wrong(ValueError, name, value, " and finite")
+            if number and not _FLOAT32_SMALLEST <= abs(number) <= FLOAT32_LARGEST:
+                raise self._wrong(ValueError, name, value, " within float32's range")
         inside = (
             (self.at_least is None or number >= self.at_least)
             and (self.above is None or number > self.above)

@@ -84,10 +84,10 @@ class MultiStepLR(Schedule):
 class PiecewiseConstantLR(Schedule):
     """A given rate in each interval between boundaries.
 
-        lr(t) = values[number of boundaries < t]
+        lr(t) = rates[number of boundaries < t]
 
     A boundary is the last tick of its interval, as in Keras: with `boundaries=[100]`, tick 100
-    still has `values[0]`. `MultiStepLR` drops at its milestone, one tick earlier.
+    still has `rates[0]`. `MultiStepLR` drops at its milestone, one tick earlier.
 
     Example:
         >>> PiecewiseConstantLR([2, 4], [0.1, 0.05, 0.01]).values(6)

@@ -1,0 +1,195 @@
+"""The images that are trained on."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import gzip
+import io
+import os
+import socket
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import keras
+import numpy as np
+
+NAMES = ("auto", "fashion_mnist", "digits")
+
+_FILES = {
+    "train-images-idx3-ubyte.gz": (60_000, 28, 28),
+    "train-labels-idx1-ubyte.gz": (60_000,),
+    "t10k-images-idx3-ubyte.gz": (10_000, 28, 28),
+    "t10k-labels-idx1-ubyte.gz": (10_000,),
+}
+_ORIGIN = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/"
+_TIMEOUT = 10.0  # seconds without an answer until there is no network
+
+
+class DatasetError(RuntimeError):
+    """A dataset cannot be had, or is damaged; the text says what to do."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Dataset:
+    """Images of ten classes, split for training and test.
+
+    Attributes:
+        name: Its name.
+        x_train, x_test: uint8 pixels of shape (examples, 28, 28, 1).
+        y_train, y_test: int32 labels of shape (examples,).
+        substitute: Whether it stands in for the one that was wanted.
+        note: A sentence about it for a person.
+    """
+
+    name: str
+    x_train: np.ndarray
+    y_train: np.ndarray
+    x_test: np.ndarray
+    y_test: np.ndarray
+    substitute: bool = False
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        for part in ("train", "test"):
+            images, labels = getattr(self, f"x_{part}"), getattr(self, f"y_{part}")
+            if len(images) != len(labels) or len(images) == 0:
+                raise ValueError(
+                    f"x_{part} and y_{part} must hold as many examples, at least 1. "
+                    f"Received: {len(images)} images, {len(labels)} labels"
+                )
+
+
+def load(name: str = "auto") -> Dataset:
+    """A dataset by its name.
+
+    Args:
+        name: "fashion_mnist", through `keras.datasets`, so that its cache (`KERAS_HOME`) counts
+            and what is missing is downloaded; "digits", scikit-learn's bundled digits, enlarged;
+            or "auto", the first where it can be had, else the second, which then says so.
+
+    Raises:
+        ValueError: There is no such dataset.
+        DatasetError: It cannot be had, or a file is damaged. A damaged file is never replaced by
+            the digits in silence.
+    """
+    if name not in NAMES:
+        raise ValueError(f"dataset must be one of {', '.join(NAMES)}. Received: dataset={name!r}")
+    if name == "digits":
+        return digits()
+    try:
+        return fashion_mnist()
+    except UnreachableError as error:
+        if name == "fashion_mnist":
+            raise
+        note = (
+            "Fashion-MNIST is not in Keras's cache and cannot be downloaded, so scikit-learn's "
+            "digits stand in for it: another dataset, small and easy. Its figures cannot be "
+            f"compared with those of Fashion-MNIST. ({error})"
+        )
+        return dataclasses.replace(digits(), substitute=True, note=note)
+
+
+class UnreachableError(DatasetError):
+    """Neither cached nor to be downloaded."""
+
+
+@functools.lru_cache(maxsize=1)
+def fashion_mnist() -> Dataset:
+    """Fashion-MNIST: 60,000 images of clothing for training, 10,000 for test.
+
+    Raises:
+        DatasetError: A file is missing and cannot be downloaded, or is damaged.
+
+    Source: Xiao et al., Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning
+    Algorithms (2017).
+    """
+    folder = _folder()
+    missing = [file for file in _FILES if not (folder / file).exists()]
+    try:
+        with _patient(), contextlib.redirect_stdout(io.StringIO()):
+            (x_train, y_train), (x_test, y_test) = keras.datasets.fashion_mnist.load_data()
+    except Exception as error:  # Keras's own downloader raises bare Exceptions
+        _find_damage(folder)
+        if not missing:
+            raise DatasetError(f"cannot read Fashion-MNIST in {folder}: {error}") from error
+        raise UnreachableError(
+            f"cannot have {', '.join(missing)}: looked in {folder}, then asked {_ORIGIN} "
+            f"({error}). Put the four files of Fashion-MNIST into that folder."
+        ) from error
+    _find_damage(folder)
+    return Dataset(
+        "fashion_mnist",
+        x_train[..., None],
+        y_train.astype(np.int32),
+        x_test[..., None],
+        y_test.astype(np.int32),
+        note="Fashion-MNIST, 60,000 images for training and 10,000 for test.",
+    )
+
+
+def digits() -> Dataset:
+    """Scikit-learn's digits, enlarged from 8x8 to 28x28: 1,437 for training, 360 for test.
+
+    Source: Alpaydin and Kaynak, Optical Recognition of Handwritten Digits (1998).
+    """
+    from scipy.ndimage import zoom
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    data = load_digits()
+    large = zoom(data.images, (1, 3.5, 3.5), order=1)
+    pixels = np.round(large * (255 / 16)).astype(np.uint8)[..., None]
+    split = train_test_split(
+        pixels,
+        data.target.astype(np.int32),
+        test_size=360,
+        stratify=data.target,
+        random_state=0,
+    )
+    x_train, x_test, y_train, y_test = split
+    note = "Scikit-learn's digits, 1,437 images for training and 360 for test."
+    return Dataset("digits", x_train, y_train, x_test, y_test, note=note)
+
+
+def _folder() -> Path:
+    """Where Keras keeps the files: it asks the environment once, as it is imported."""
+    home = os.environ.get("KERAS_HOME")
+    return Path(home or Path.home() / ".keras") / "datasets" / "fashion-mnist"
+
+
+@contextlib.contextmanager
+def _patient() -> Iterator[None]:
+    """Keras's downloader waits for ever; within this, `_TIMEOUT` seconds for each answer."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(_TIMEOUT)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def _find_damage(folder: Path) -> None:
+    """Raises for the first file that is there and is not what it should be."""
+    for file, shape in _FILES.items():
+        path = folder / file
+        if not path.exists():
+            continue
+        try:
+            with gzip.open(path) as stream:
+                size = len(stream.read())
+            wrong = "" if size == _size(shape) else f"{size} bytes instead of {_size(shape)}"
+        except (OSError, EOFError, zlib.error) as error:
+            wrong = str(error)
+        if wrong:
+            raise DatasetError(
+                f"{path} is damaged ({wrong}). Delete it to have it downloaded again from "
+                f"{_ORIGIN}{file}, or put a whole one in its place."
+            )
+
+
+def _size(shape: tuple[int, ...]) -> int:
+    """Bytes of an IDX file of that shape, unpacked: four a dimension, and four to begin with."""
+    return 4 + 4 * len(shape) + int(np.prod(shape))

@@ -1,0 +1,69 @@
+"""The networks that are trained."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from types import MappingProxyType
+
+import keras
+import numpy as np
+
+INITIALIZATIONS = ("pytorch", "keras")
+
+
+def lenet(initialization: str = "pytorch", seed: int | None = None) -> keras.Model:
+    """LeNet-5 with ReLU and max pooling: 61,706 parameters.
+
+        28x28x1 -> convolution 6 of 5x5, padded by 2 -> ReLU -> max pooling 2
+                -> convolution 16 of 5x5             -> ReLU -> max pooling 2
+                -> dense 120, ReLU -> dense 84, ReLU -> dense 10
+
+    Args:
+        initialization: "pytorch" draws weights and biases uniformly from -b to b with
+            b = 1 / sqrt(fan_in), as PyTorch does; "keras" leaves both to Keras.
+        seed: Makes the first weights the same each time; None for any.
+
+    Returns:
+        Model from float images (batch, 28, 28, 1) in [0, 1] to logits (batch, 10).
+
+    Raises:
+        ValueError: There is no such initialization.
+
+    Source: LeCun et al., Gradient-Based Learning Applied to Document Recognition (1998), in the
+    form of the published comparison.
+    """
+    if initialization not in INITIALIZATIONS:
+        raise ValueError(
+            f'initialization must be "pytorch" or "keras". Received: {initialization!r}'
+        )
+    # A seed of its own for each tensor: equal seeds would give equal draws.
+    seeds = iter(np.random.SeedSequence(seed).generate_state(10).tolist())
+
+    def drawn(fan_in: int) -> dict[str, keras.Initializer]:
+        if initialization == "keras":
+            return {"kernel_initializer": keras.initializers.GlorotUniform(next(seeds))}
+        bound = 1 / math.sqrt(fan_in)
+        return {
+            name: keras.initializers.RandomUniform(-bound, bound, seed=next(seeds))
+            for name in ("kernel_initializer", "bias_initializer")
+        }
+
+    layers = keras.layers
+    return keras.Sequential(
+        [
+            keras.Input((28, 28, 1)),
+            layers.Conv2D(6, 5, padding="same", activation="relu", **drawn(25)),
+            layers.MaxPooling2D(2),
+            layers.Conv2D(16, 5, activation="relu", **drawn(150)),
+            layers.MaxPooling2D(2),
+            layers.Flatten(),
+            layers.Dense(120, activation="relu", **drawn(400)),
+            layers.Dense(84, activation="relu", **drawn(120)),
+            layers.Dense(10, **drawn(84)),
+        ],
+        name="lenet",
+    )
+
+
+MODELS: MappingProxyType[str, Callable[..., keras.Model]] = MappingProxyType({"lenet": lenet})

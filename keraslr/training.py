@@ -1,0 +1,314 @@
+"""One run: from a description of it to its result."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+import os
+import platform
+import time
+from collections.abc import Callable, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from keraslr import datasets
+from keraslr._files import write_whole
+from keraslr._version import __version__
+from keraslr.datasets import Dataset
+from keraslr.models import INITIALIZATIONS, MODELS
+from keraslr.schedules import Schedule
+from keraslr.schedules._parameters import MAX_TICKS, Number
+
+# Called after each slice of an epoch with the steps done, the steps in all, and the result so far.
+Progress = Callable[[int, int, "Result"], None]
+
+_COUNT = Number("", int, at_least=1, at_most=MAX_TICKS)
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What is to be trained, and how.
+
+    Attributes:
+        name: What to call it.
+        schedule: A keraslr schedule, or a constant learning rate > 0.
+        dataset: "auto", "fashion_mnist", "digits" or a `Dataset`.
+        model: "lenet", or a function of a seed that builds a Keras model from float images in
+            [0, 1] to logits.
+        initialization: First weights of a named model, "pytorch" or "keras".
+        optimizer: Name of a class of `keras.optimizers`.
+        optimizer_arguments: Its arguments other than the learning rate.
+        epochs: Passes over the training data, >= 1.
+        batch_size: Examples per optimizer step, >= 1; the last step of an epoch takes what is left.
+        seed: Of the first weights and of the order of the examples, >= 0.
+    """
+
+    name: str
+    schedule: Schedule | float
+    dataset: str | Dataset = "auto"
+    model: str | Callable[[int], keras.Model] = "lenet"
+    initialization: str = "pytorch"
+    optimizer: str = "SGD"
+    optimizer_arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    epochs: int = 30
+    batch_size: int = 256
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name.strip():
+            raise ValueError(f"name must be a string that says something. Received: {self.name!r}")
+        if not isinstance(self.schedule, Schedule):
+            rate = Number("", float, above=0).validated("schedule", self.schedule)
+            object.__setattr__(self, "schedule", rate)
+        if not isinstance(self.dataset, Dataset) and self.dataset not in datasets.NAMES:
+            raise ValueError(
+                f"dataset must be a Dataset or one of {', '.join(datasets.NAMES)}. "
+                f"Received: dataset={self.dataset!r}"
+            )
+        if not callable(self.model) and self.model not in MODELS:
+            raise ValueError(
+                f"model must be a function that builds one, or one of {', '.join(MODELS)}. "
+                f"Received: model={self.model!r}"
+            )
+        if self.initialization not in INITIALIZATIONS:
+            raise ValueError(
+                f"initialization must be one of {', '.join(INITIALIZATIONS)}. "
+                f"Received: initialization={self.initialization!r}"
+            )
+        kind = getattr(keras.optimizers, str(self.optimizer), None)
+        if not (isinstance(kind, type) and issubclass(kind, keras.Optimizer)):
+            raise ValueError(
+                'optimizer must be the name of a class of keras.optimizers, such as "SGD". '
+                f"Received: optimizer={self.optimizer!r}"
+            )
+        if "learning_rate" in self.optimizer_arguments:
+            raise ValueError(
+                "optimizer_arguments must not hold learning_rate: that is the schedule's. "
+                f"Received: optimizer_arguments={dict(self.optimizer_arguments)!r}"
+            )
+        for field in ("epochs", "batch_size"):
+            object.__setattr__(self, field, _COUNT.validated(field, getattr(self, field)))
+        seed = Number("", int, at_least=0).validated("seed", self.seed)
+        object.__setattr__(self, "seed", seed)
+
+    def description(self) -> dict[str, Any]:
+        """All of it as JSON holds it; the schedule as the line of Python that rebuilds it."""
+        plain = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        plain["schedule"] = repr(self.schedule)
+        plain["optimizer_arguments"] = dict(self.optimizer_arguments)
+        if isinstance(self.dataset, Dataset):
+            plain["dataset"] = self.dataset.name
+        if not isinstance(self.model, str):
+            plain["model"] = f"{self.model.__module__}.{self.model.__qualname__}"
+            plain["initialization"] = "its own"
+        return plain
+
+    def key(self) -> str:
+        """A short hash of the description: equal for equal runs, and fit for a file's name."""
+        text = json.dumps(self.description(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+@dataclasses.dataclass
+class Result:
+    """What came of a run.
+
+    Attributes:
+        run: Its description.
+        status: "finished", "diverged" (a loss that is not finite), "stopped" (by `should_stop`)
+            or "interrupted" (by Ctrl-C). Whatever it is, the numbers are all that was done.
+        loss, accuracy: Per step: mean loss of the batch, and its share of right answers, both
+            before the update.
+        learning_rate: Per step: the rate that the update applied.
+        train_loss, train_accuracy: Per epoch: means over its examples as they were trained.
+        test_loss, test_accuracy: Per epoch: over the test data, after it.
+        epoch_seconds: Per epoch: wall time in seconds, test included.
+        wall_time: Seconds from the start to the end.
+        examples_per_second: Training examples per second, tests and first epoch's set-up included.
+        device: Name of the device.
+        versions: Of Python and of the packages.
+        model: The trained model; not in the JSON.
+    """
+
+    run: dict[str, Any]
+    status: str = "running"
+    loss: list[float] = dataclasses.field(default_factory=list)
+    accuracy: list[float] = dataclasses.field(default_factory=list)
+    learning_rate: list[float] = dataclasses.field(default_factory=list)
+    train_loss: list[float] = dataclasses.field(default_factory=list)
+    train_accuracy: list[float] = dataclasses.field(default_factory=list)
+    test_loss: list[float] = dataclasses.field(default_factory=list)
+    test_accuracy: list[float] = dataclasses.field(default_factory=list)
+    epoch_seconds: list[float] = dataclasses.field(default_factory=list)
+    wall_time: float = 0.0
+    examples_per_second: float = 0.0
+    device: str = ""
+    versions: dict[str, str] = dataclasses.field(default_factory=dict)
+    model: keras.Model | None = dataclasses.field(default=None, compare=False, repr=False)
+
+    def to_json(self) -> str:
+        """The result as strict JSON; a number that JSON does not have is null."""
+        plain = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        del plain["model"]
+        return json.dumps(with_null(plain), allow_nan=False, indent=None)
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Writes the JSON, whole or not at all.
+
+        Raises:
+            OSError: It cannot be written; the error names the path.
+        """
+        return write_whole(path, self.to_json())
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Result:
+        """Reads what `save` wrote.
+
+        Raises:
+            ValueError: The file is not a result; the error names the path.
+        """
+        try:
+            plain = json.loads(Path(path).read_text(encoding="utf-8"))
+            result = cls(**plain)
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{path} is not the result of a run: {error}") from None
+        for field in dataclasses.fields(cls):
+            value = getattr(result, field.name)
+            if isinstance(value, list):
+                setattr(result, field.name, [math.nan if x is None else x for x in value])
+        return result
+
+
+def train(
+    run: Run,
+    *,
+    on_progress: Progress | None = None,
+    should_stop: Callable[[], bool] | None = None,
+) -> Result:
+    """Trains a model as described.
+
+    The same run on the same machine gives the same numbers. It may be called in a background
+    thread: all that Keras makes, it makes there.
+
+    Args:
+        run: What to train.
+        on_progress: Called some five times a second, and after each epoch, with the steps done,
+            the steps in all, and the `Result` as it stands (do not change it).
+        should_stop: Asked as often; once it says True, the run ends.
+
+    Returns:
+        The result. A loss that is not finite ends the run as "diverged", Ctrl-C as "interrupted":
+        what was done by then is in it.
+
+    Raises:
+        RuntimeError: Keras runs on another backend than TensorFlow.
+        DatasetError: The dataset cannot be had, or is damaged.
+    """
+    if keras.backend.backend() != "tensorflow":
+        raise RuntimeError(
+            "training needs Keras on TensorFlow (KERAS_BACKEND=tensorflow). "
+            f"Received: backend={keras.backend.backend()!r}"
+        )
+    from keraslr._loop import Loop
+
+    data = run.dataset if isinstance(run.dataset, Dataset) else datasets.load(run.dataset)
+    result = Result({**run.description(), "dataset": data.name}, versions=_versions())
+    begin = time.perf_counter()
+    try:
+        result.model = _model(run)
+        optimizer = getattr(keras.optimizers, run.optimizer)(
+            learning_rate=run.schedule, **run.optimizer_arguments
+        )
+        loop = Loop(result.model, optimizer, data, run.batch_size)
+        result.device = loop.device
+        for epoch in range(run.epochs):
+            # Of the seed and the epoch alone, so that an epoch can be run again by itself.
+            order = np.random.default_rng([run.seed, epoch]).permutation(loop.examples)
+            result.status = _epoch(loop, order, run.epochs, result, on_progress, should_stop)
+            if result.status != "running":
+                break
+        else:
+            result.status = "finished"
+    except KeyboardInterrupt:
+        result.status = "interrupted"
+    result.wall_time = round(time.perf_counter() - begin, 3)
+    seen = run.batch_size * len(result.loss)
+    result.examples_per_second = round(seen / result.wall_time, 1) if result.wall_time else 0.0
+    return result
+
+
+def _model(run: Run) -> keras.Model:
+    if isinstance(run.model, str):
+        return MODELS[run.model](initialization=run.initialization, seed=run.seed)
+    return run.model(run.seed)
+
+
+def _epoch(
+    loop: Any,
+    order: np.ndarray,
+    epochs: int,
+    result: Result,
+    on_progress: Progress | None,
+    should_stop: Callable[[], bool] | None,
+) -> str:
+    """Trains an epoch into the result; returns the status after it."""
+    begin, first_of_epoch, done = time.perf_counter(), len(result.loss), 0
+    steps = epochs * loop.steps_per_epoch
+    loop.shuffle(order)
+    while done < loop.steps_per_epoch:
+        if should_stop is not None and should_stop():
+            return "stopped"
+        loss, accuracy, rate = loop.slice(done)
+        infinite = np.flatnonzero(~np.isfinite(loss))
+        kept = int(infinite[0]) + 1 if len(infinite) else len(loss)
+        for record, values in (
+            (result.loss, loss),
+            (result.accuracy, accuracy),
+            (result.learning_rate, rate),
+        ):
+            record.extend(_short(values[:kept]))
+        if len(infinite):
+            return "diverged"
+        done += kept
+        if done < loop.steps_per_epoch and on_progress is not None:
+            on_progress(len(result.loss), steps, result)
+    sizes = loop.sizes(0, done)
+    for figures, values in (
+        (result.train_loss, result.loss),
+        (result.train_accuracy, result.accuracy),
+    ):
+        figures.append(float(np.average(values[first_of_epoch:], weights=sizes)))
+    test_loss, test_accuracy = loop.evaluate()
+    result.test_loss.append(test_loss)
+    result.test_accuracy.append(test_accuracy)
+    result.epoch_seconds.append(round(time.perf_counter() - begin, 4))
+    if on_progress is not None:
+        on_progress(len(result.loss), steps, result)
+    return "running"
+
+
+def _short(values: np.ndarray) -> list[float]:
+    """Float32 numbers as the shortest decimals that are theirs: 0.3, not 0.30000001192092896."""
+    return [float(str(value)) for value in values]
+
+
+def with_null(value: Any) -> Any:
+    """`value` with None for the numbers that JSON does not have."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: with_null(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [with_null(each) for each in value]
+    return value
+
+
+def _versions() -> dict[str, str]:
+    packages = {name: metadata.version(name) for name in ("keras", "tensorflow", "numpy")}
+    return {"python": platform.python_version(), "keraslr": __version__, **packages}

@@ -1,0 +1,88 @@
+"""The package as its users get it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def run(*command: object, **options) -> str:
+    done = subprocess.run(
+        [str(part) for part in command], capture_output=True, text=True, timeout=900, **options
+    )
+    assert done.returncode == 0, f"{command}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+    return done.stdout
+
+
+def can_install() -> bool:
+    """Whether pip reaches packages: through its configured index, or the usual one."""
+    probe = [sys.executable, "-m", "pip", "index", "versions", "pip", "--disable-pip-version-check"]
+    try:
+        return subprocess.run(probe, capture_output=True, timeout=60).returncode == 0
+    except subprocess.TimeoutExpired:
+        return False
+
+
+@pytest.mark.slow
+def test_a_wheel_from_a_clean_clone_works_in_an_empty_environment(tmp_path):
+    if shutil.which("git") is None or not (ROOT / ".git").exists():
+        pytest.skip("not a git checkout")
+    if not can_install():
+        pytest.skip("pip reaches no packages here")
+    clone, wheels, home = tmp_path / "clone", tmp_path / "wheels", tmp_path / "venv"
+    run("git", "clone", "--quiet", ROOT, clone)
+    run(sys.executable, "-m", "build", "--wheel", "--outdir", wheels, clone)
+    (wheel,) = wheels.iterdir()
+    venv.create(home, with_pip=True)
+    python = home / "bin" / "python"
+    run(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", wheel)
+    # From a folder where only the installed package can be found.
+    elsewhere = {"cwd": tmp_path, "env": {**os.environ, "PYTHONPATH": ""}}
+    listed = run(home / "bin" / "keraslr", "list", **elsewhere)
+    assert "CosineAnnealingLR" in listed
+    picture = tmp_path / "curve.png"
+    run(home / "bin" / "keraslr", "plot", "cosine annealing", "--T-max", "20", "--output", picture,
+        **elsewhere)  # fmt: skip
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    program = (
+        "import keras, keraslr, keraslr.documented, widgets, pathlib\n"
+        "assert 'venv' in keraslr.__file__, keraslr.__file__\n"
+        "assert len(keraslr.documented.load().runs) == 4\n"
+        "keras.optimizers.SGD(keraslr.StepLR(0.1, step_size=2))\n"
+        "print(keraslr.StepLR(0.1, step_size=2).values(3))\n"
+    )
+    assert "0.01" in run(python, "-c", program, **elsewhere)
+
+
+def test_python_versions_are_told_apart(tmp_path):
+    """`make` refuses a Python that the package does not support, and says which it wants."""
+    old = tmp_path / "python"
+    old.write_text(
+        "#!/bin/sh\n"
+        f'exec {sys.executable} -c "import sys; sys.version_info = (3, 9, 0); exec(sys.argv[1])" '
+        '"$2"\n'
+    )
+    old.chmod(0o755)
+    for name in ("Makefile", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path)
+    done = subprocess.run(
+        ["make", "run", f"PYTHON={old}"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode != 0
+    assert "needs Python 3.10 to 3.13" in done.stderr
+    assert not (tmp_path / ".venv").exists()
+
+
+def test_data_are_not_committed():
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a git checkout")
+    files = run("git", "-C", ROOT, "ls-files").split()
+    assert not [name for name in files if "ubyte" in name or name.endswith(".dat")]
