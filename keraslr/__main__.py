@@ -17,7 +17,6 @@ from keraslr.schedules import Schedule, parameters, parse
 from keraslr.schedules._base import Inner
 from keraslr.schedules._parameters import Choice, Flag, Number, Optional, Parameter, Several
 
-
 # The published batch size; the digits would get six steps an epoch out of it.
 _BATCH_SIZE = 256
 _DIGITS_BATCH_SIZE = 16

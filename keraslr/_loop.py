@@ -44,9 +44,10 @@ class Loop:
         self._test_examples = len(data.x_test)
         self.device = self._train[0].device.rpartition("device:")[2]
         optimizer.build(model.trainable_variables)
-        # Graphs of this instance alone: they hold its data, and go with it.
-        self._slice = tf.function(self._slice_steps, reduce_retracing=True)
-        self._evaluate = tf.function(self._evaluate_all)
+        # Graphs of this instance alone, traced here and once: they hold its data, and go with it.
+        order, number = tf.TensorSpec([None], tf.int32), tf.TensorSpec([], tf.int32)
+        self._slice = tf.function(self._slice_steps).get_concrete_function(order, number, number)
+        self._evaluate = tf.function(self._evaluate_all).get_concrete_function()
         self._slice_length = 4
         self._order = tf.range(self.examples)
 
@@ -66,7 +67,7 @@ class Loop:
         loss, accuracy, rate = self._slice(self._order, tf.constant(first), tf.constant(steps))
         record = loss.numpy(), accuracy.numpy(), rate.numpy()
         per_step = (time.perf_counter() - begin) / steps
-        # At most doubled: the first call was slow because it traced.
+        # At most doubled: one slow slice, or one fast one, does not say much.
         self._slice_length = max(1, min(2 * steps, int(_SLICE_SECONDS / per_step)))
         return record
 

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 # Called with the run under way, the steps done of it, the steps done in all, and those to be done.
 Progress = Callable[[Run, int, int, int], None]
 
+_TITLES = {"lenet": "LeNet", "fashion_mnist": "Fashion-MNIST"}
+
 FIGURES = ("train_loss", "train_accuracy", "test_accuracy")
 
 
@@ -103,8 +105,9 @@ class Comparison:
     def title(self) -> str:
         """What was compared, in a line."""
         run, seeds = self.runs[0], len({run.seed for run in self.runs})
-        model = run.model if isinstance(run.model, str) else "model"
+        model = run.model if isinstance(run.model, str) else run.model.__name__
         data = run.dataset if isinstance(run.dataset, str) else run.dataset.name
+        model, data = _TITLES.get(model, model), _TITLES.get(data, data)
         return (
             f"{model} on {data}, {run.optimizer}, batch size {run.batch_size}, "
             f"{run.epochs} {'epoch' if run.epochs == 1 else 'epochs'}, "

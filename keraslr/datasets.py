@@ -81,13 +81,13 @@ def load(name: str = "auto") -> Dataset:
         return digits()
     try:
         return fashion_mnist()
-    except UnreachableError as error:
+    except UnreachableError:
         if name == "fashion_mnist":
             raise
         note = (
-            "Fashion-MNIST is not in Keras's cache and cannot be downloaded, so scikit-learn's "
-            "digits stand in for it: another dataset, small and easy. Its figures cannot be "
-            f"compared with those of Fashion-MNIST. ({error})"
+            f"Fashion-MNIST is not in {_folder()} and cannot be downloaded, so scikit-learn's "
+            "digits stand in for it: another dataset, small and easy, whose figures say nothing "
+            "about Fashion-MNIST."
         )
         return dataclasses.replace(digits(), substitute=True, note=note)
 

@@ -1,0 +1,133 @@
+"""Fashion-MNIST through Keras's cache, what is said of bad files, and the stand-in."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from keraslr import datasets
+
+ROOT = Path(__file__).resolve().parent.parent
+TRAIN_IMAGES = "train-images-idx3-ubyte.gz"
+
+
+def load_elsewhere(home: Path, name: str) -> subprocess.CompletedProcess[str]:
+    """Loads in a process of its own: Keras asks for KERAS_HOME once, when it is imported."""
+    program = (
+        "import sys; from keraslr import datasets\n"
+        "try: data = datasets.load(sys.argv[1])\n"
+        "except datasets.DatasetError as error: print('ERROR', error)\n"
+        "else: print(data.name, data.substitute, len(data.x_train), data.note)\n"
+    )
+    environment = {**os.environ, "KERAS_HOME": str(home), "PYTHONPATH": str(ROOT)}
+    # Nobody answers there, so that the test is the same with and without a network.
+    environment |= {"https_proxy": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9"}
+    return subprocess.run(
+        [sys.executable, "-c", program, name],
+        env=environment, capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def cache(tmp_path, fashion_mnist_folder):
+    """A copy of the cache that a test may damage."""
+    folder = tmp_path / "datasets" / "fashion-mnist"
+    shutil.copytree(fashion_mnist_folder, folder)
+    for path in (folder.parent, folder, *folder.iterdir()):
+        path.chmod(0o755)
+    return folder
+
+
+def test_fashion_mnist_is_whole(fashion_mnist_folder):
+    data = datasets.load("fashion_mnist")
+    assert data.x_train.shape == (60_000, 28, 28, 1)
+    assert data.x_test.shape == (10_000, 28, 28, 1)
+    assert (data.x_train.dtype, data.y_train.dtype) == (np.uint8, np.int32)
+    # Of the published set: every class has as many examples, and the mean pixel is 72.94.
+    np.testing.assert_array_equal(np.bincount(data.y_train), [6000] * 10)
+    assert data.x_train.mean() == pytest.approx(72.94, abs=0.005)
+    assert not data.substitute
+    assert datasets.load("auto") is data
+
+
+def test_digits_are_as_large_as_fashion_mnist():
+    data = datasets.load("digits")
+    assert data.x_train.shape == (1437, 28, 28, 1)
+    assert data.x_test.shape == (360, 28, 28, 1)
+    assert (data.x_train.dtype, data.y_train.dtype) == (np.uint8, np.int32)
+    assert (data.x_train.min(), data.x_train.max()) == (0, 255)
+    assert np.bincount(data.y_test).min() >= 34  # every class is in the test data
+    assert not data.substitute  # asked for, they stand in for nothing
+    np.testing.assert_array_equal(data.x_train, datasets.load("digits").x_train)
+
+
+def test_without_data_and_network_the_digits_stand_in(tmp_path):
+    begin = time.monotonic()
+    out = load_elsewhere(tmp_path, "auto").stdout
+    assert out.startswith("digits True 1437")
+    assert "stand in" in out
+    assert str(tmp_path) in out
+    assert time.monotonic() - begin < 60
+
+
+def test_without_data_and_network_fashion_mnist_is_an_error(tmp_path):
+    out = load_elsewhere(tmp_path, "fashion_mnist").stdout
+    assert out.startswith("ERROR")
+    for said in (TRAIN_IMAGES, str(tmp_path / "datasets" / "fashion-mnist"), "https://", "Put the"):
+        assert said in out
+
+
+@pytest.mark.parametrize("name", ["auto", "fashion_mnist"])
+@pytest.mark.parametrize("damage", ["cut short", "not gzip", "empty", "another file"])
+def test_a_damaged_file_is_named_and_never_replaced(cache, name, damage):
+    path = cache / TRAIN_IMAGES
+    content = path.read_bytes()
+    path.write_bytes(
+        {
+            "cut short": content[: len(content) // 2],
+            "not gzip": b"<html>not found</html>",
+            "empty": b"",
+            "another file": (cache / "t10k-images-idx3-ubyte.gz").read_bytes(),
+        }[damage]
+    )
+    out = load_elsewhere(cache.parent.parent, name).stdout
+    assert out.startswith("ERROR")
+    assert str(path) in out
+    assert "damaged" in out
+    assert "Delete it" in out
+
+
+def test_one_missing_file_is_named(cache):
+    (cache / TRAIN_IMAGES).unlink()
+    out = load_elsewhere(cache.parent.parent, "fashion_mnist").stdout
+    assert out.startswith("ERROR")
+    assert f"cannot have {TRAIN_IMAGES}:" in out
+
+
+def test_the_users_timeout_is_left_alone(fashion_mnist_folder):
+    datasets.fashion_mnist.cache_clear()
+    socket.setdefaulttimeout(7.0)
+    try:
+        datasets.load("fashion_mnist")
+        assert socket.getdefaulttimeout() == 7.0
+    finally:
+        socket.setdefaulttimeout(None)
+
+
+def test_an_unknown_name_is_refused():
+    with pytest.raises(ValueError, match=r"auto, fashion_mnist, digits.*'cats'"):
+        datasets.load("cats")
+
+
+def test_a_dataset_must_fit_together():
+    images, labels = np.zeros((2, 28, 28, 1), np.uint8), np.zeros(3, np.int32)
+    with pytest.raises(ValueError, match="2 images, 3 labels"):
+        datasets.Dataset("mine", images, labels, images, labels[:2])

@@ -1,0 +1,57 @@
+"""The LeNet is that of the published comparison."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from keraslr.models import lenet
+
+
+def test_lenet_has_the_published_layers():
+    model = lenet()
+    assert model.count_params() == 61_706
+    assert model.input_shape == (None, 28, 28, 1)
+    shapes = [layer.output.shape[1:] for layer in model.layers]
+    assert shapes == [
+        (28, 28, 6), (14, 14, 6), (10, 10, 16), (5, 5, 16), (400,), (120,), (84,), (10,),
+    ]  # fmt: skip
+
+
+def test_it_gives_logits():
+    out = np.asarray(lenet(seed=0)(np.random.default_rng(0).random((4, 28, 28, 1), np.float32)))
+    assert out.shape == (4, 10)
+    assert out.min() < 0  # neither a ReLU nor a softmax behind the last layer
+    assert not np.allclose(out.sum(1), 1)
+
+
+def test_pytorch_initialization_is_uniform_to_the_root_of_fan_in():
+    model = lenet("pytorch", seed=3)
+    fans = [25, 25, 150, 150, 400, 400, 120, 120, 84, 84]
+    for weight, fan_in in zip(model.weights, fans, strict=True):
+        values, bound = np.asarray(weight), 1 / np.sqrt(fan_in)
+        assert np.abs(values).max() <= bound
+        assert np.abs(values).max() > 0.5 * bound  # biases too are drawn
+        if values.size > 500:
+            assert values.std() == pytest.approx(bound / np.sqrt(3), rel=0.05)
+
+
+def test_keras_initialization_is_keras_own():
+    model = lenet("keras", seed=3)
+    assert not any(np.asarray(weight).any() for weight in model.weights[1::2])  # biases: zero
+    limit = np.sqrt(6 / (400 + 120))
+    assert np.abs(np.asarray(model.weights[4])).max() == pytest.approx(limit, rel=0.01)
+
+
+@pytest.mark.parametrize("initialization", ["pytorch", "keras"])
+def test_a_seed_decides_the_weights(initialization):
+    first, same, other = (lenet(initialization, seed=seed).get_weights() for seed in (1, 1, 2))
+    assert all(np.array_equal(a, b) for a, b in zip(first, same, strict=True))
+    assert not any(np.array_equal(a, b) for a, b in zip(first[::2], other[::2], strict=True))
+    # And layers of one model do not repeat each other's draws.
+    assert not np.array_equal(first[0].ravel()[:50], first[2].ravel()[:50])
+
+
+def test_an_unknown_initialization_is_refused():
+    with pytest.raises(ValueError, match="'xavier'"):
+        lenet("xavier")

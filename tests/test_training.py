@@ -1,0 +1,263 @@
+"""One run: right, repeatable, stoppable, and kept whole."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from keraslr import CosineAnnealingLR, ExponentialLR, PolynomialLR, datasets
+from keraslr._files import write_whole
+from keraslr.models import lenet
+from keraslr.training import Result, Run, train
+
+ROOT = Path(__file__).resolve().parent.parent
+STEPS = 23  # of an epoch of the digits: 1437 / 64, the last of 29 examples
+SMALL = {"dataset": "digits", "batch_size": 64, "epochs": 2}
+
+
+def test_a_run_records_every_step_and_epoch():
+    result = train(Run("cosine", CosineAnnealingLR(0.3, T_max=2 * STEPS), **SMALL))
+    assert result.status == "finished"
+    assert len(result.loss) == len(result.accuracy) == len(result.learning_rate) == 2 * STEPS
+    for figures in (
+        result.train_loss, result.train_accuracy, result.test_loss, result.test_accuracy,
+        result.epoch_seconds,
+    ):  # fmt: skip
+        assert len(figures) == 2
+    sizes = np.array([64] * (STEPS - 1) + [1437 - 64 * (STEPS - 1)])
+    assert result.train_loss[1] == pytest.approx(
+        np.dot(result.loss[STEPS:], sizes) / 1437, rel=1e-12
+    )
+    assert result.train_accuracy[0] * 1437 == pytest.approx(
+        np.dot(result.accuracy[:STEPS], sizes), rel=1e-6
+    )
+    assert result.wall_time >= sum(result.epoch_seconds)
+    assert set(result.versions) == {"python", "keraslr", "keras", "tensorflow", "numpy"}
+    assert result.device.startswith(("CPU", "GPU"))
+    assert result.run["schedule"] == f"CosineAnnealingLR(initial_learning_rate=0.3, T_max={2 * STEPS}, eta_min=0.0)"  # fmt: skip # noqa: E501
+
+
+def test_the_applied_rates_are_the_schedules():
+    schedule = ExponentialLR(0.3, gamma=0.97)
+    result = train(Run("falling", schedule, **SMALL))
+    np.testing.assert_allclose(result.learning_rate, schedule.values(2 * STEPS), rtol=1e-7)
+
+
+def test_the_test_figures_are_those_of_evaluate():
+    result = train(Run("constant", 0.1, **SMALL))
+    data = datasets.load("digits")
+    model = result.model
+    model.compile(
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"]
+    )
+    loss, accuracy = model.evaluate(data.x_test / np.float32(255), data.y_test, verbose=0)
+    assert result.test_loss[-1] == pytest.approx(loss, rel=1e-5)
+    assert result.test_accuracy[-1] == pytest.approx(accuracy, abs=1e-6)
+
+
+def build_with_state(seed: int) -> keras.Model:
+    """A network with what a bare loop forgets: batch statistics and a penalty on the weights."""
+    return keras.Sequential(
+        [
+            keras.Input((28, 28, 1)),
+            keras.layers.Flatten(),
+            keras.layers.Dense(
+                16,
+                activation="relu",
+                kernel_regularizer=keras.regularizers.L2(0.01),
+                kernel_initializer=keras.initializers.GlorotUniform(seed),
+            ),
+            keras.layers.BatchNormalization(),
+            keras.layers.Dense(10, kernel_initializer=keras.initializers.GlorotUniform(seed + 1)),
+        ]
+    )
+
+
+@pytest.mark.parametrize(
+    ("build", "optimizer", "arguments"),
+    [
+        (lambda seed: lenet(seed=seed), "SGD", {"momentum": 0.9}),
+        (build_with_state, "SGD", {}),
+        # With the usual epsilon, Adam makes whole steps out of the rounding errors of gradients
+        # that are zero.
+        (build_with_state, "Adam", {"weight_decay": 0.01, "epsilon": 0.01}),
+    ],
+)
+def test_it_gives_what_fit_gives_with_the_same_order(build, optimizer, arguments):
+    """Plain Keras, only faster: weights and statistics agree to rounding."""
+    schedule = PolynomialLR(0.02, total_iters=2 * STEPS)
+    run = Run(
+        "it", schedule, model=build, optimizer=optimizer, optimizer_arguments=arguments, **SMALL
+    )
+    result = train(run)
+    data = datasets.load("digits")
+    model = build(0)
+    model.compile(
+        getattr(keras.optimizers, optimizer)(schedule, **arguments),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+    )
+    for epoch in range(2):
+        order = np.random.default_rng([0, epoch]).permutation(1437)
+        images = data.x_train[order] / np.float32(255)
+        model.fit(images, data.y_train[order], batch_size=64, shuffle=False, verbose=0)
+    for ours, theirs in zip(result.model.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=2e-3, atol=2e-4)
+
+
+def test_the_same_seed_gives_the_same_numbers():
+    first, same = (train(Run("it", 0.2, **SMALL)) for _ in range(2))
+    other = train(Run("it", 0.2, **SMALL, seed=1))
+    assert first.loss == same.loss
+    assert first.test_accuracy == same.test_accuracy
+    assert other.loss[0] != first.loss[0]
+
+
+def test_the_same_seed_gives_the_same_numbers_in_another_process():
+    here = train(Run("it", 0.2, **SMALL)).loss
+    program = (
+        f"from keraslr.training import Run, train\nprint(train(Run('it', 0.2, **{SMALL!r})).loss)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    there = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+    )
+    assert json.loads(there.stdout) == here
+
+
+def test_the_users_random_state_is_left_alone():
+    keras.utils.set_random_seed(5)
+    expected = np.random.random(), float(keras.random.uniform(()))
+    keras.utils.set_random_seed(5)
+    train(Run("it", 0.2, **SMALL))
+    assert (np.random.random(), float(keras.random.uniform(()))) == expected
+
+
+def test_a_diverging_run_ends_as_such(tmp_path):
+    result = train(Run("wild", 1e6, **SMALL))
+    assert result.status == "diverged"
+    assert not np.isfinite(result.loss[-1])
+    assert np.isfinite(result.loss[:-1]).all()
+    assert len(result.loss) == len(result.learning_rate) < 2 * STEPS
+    path = result.save(tmp_path / "wild.json")
+    json.loads(path.read_text(), parse_constant=pytest.fail)  # no NaN: strict JSON
+    assert not np.isfinite(Result.load(path).loss[-1])
+
+
+def test_ctrl_c_keeps_what_was_done():
+    def interrupt(done, steps, result):
+        if done > STEPS:
+            raise KeyboardInterrupt
+
+    result = train(Run("it", 0.1, **{**SMALL, "epochs": 50}), on_progress=interrupt)
+    assert result.status == "interrupted"
+    assert len(result.train_loss) >= 1
+    assert STEPS < len(result.loss) < 50 * STEPS
+    assert len(result.loss) == len(result.learning_rate)
+
+
+def test_it_stops_when_told():
+    told = iter([False, False, False, True])
+    result = train(Run("it", 0.1, **SMALL), should_stop=lambda: next(told))
+    assert result.status == "stopped"
+    assert 3 <= len(result.loss) < 2 * STEPS
+
+
+def test_progress_is_told_up_to_the_last_step():
+    told = []
+    train(Run("it", 0.1, **SMALL), on_progress=lambda done, steps, _: told.append((done, steps)))
+    assert told[-1] == (2 * STEPS, 2 * STEPS)
+    assert [done for done, _ in told] == sorted({done for done, _ in told})
+    assert len(told) > 4
+
+
+def test_it_runs_in_a_background_thread():
+    results, errors = [], []
+
+    def work():
+        try:
+            results.append(train(Run("it", 0.2, **SMALL)))
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join(timeout=120)
+    assert not thread.is_alive()
+    assert not errors
+    assert results[0].loss == train(Run("it", 0.2, **SMALL)).loss
+
+
+def test_a_result_survives_saving(tmp_path):
+    result = train(Run("it", 0.1, **SMALL))
+    assert Result.load(result.save(tmp_path / "deep" / "it.json")) == result
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"status": "finished"}', '{"a": 1}', "\x00"])
+def test_what_is_no_result_is_not_loaded(tmp_path, content):
+    (tmp_path / "it.json").write_text(content)
+    with pytest.raises(ValueError, match=r"it\.json is not the result of a run"):
+        Result.load(tmp_path / "it.json")
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "said"),
+    [
+        ({"name": " "}, ValueError, "name must be"),
+        ({"schedule": 0.0}, ValueError, "schedule must be a number > 0"),
+        ({"schedule": "StepLR"}, TypeError, "schedule must be a number > 0"),
+        ({"dataset": "cats"}, ValueError, "'cats'"),
+        ({"model": "resnet"}, ValueError, "'resnet'"),
+        ({"initialization": "xavier"}, ValueError, "'xavier'"),
+        ({"optimizer": "Magic"}, ValueError, "'Magic'"),
+        ({"optimizer": "schedules"}, ValueError, "'schedules'"),
+        ({"optimizer_arguments": {"learning_rate": 1}}, ValueError, "must not hold learning_rate"),
+        ({"epochs": 0}, ValueError, "epochs must be an integer >= 1"),
+        ({"epochs": 1.5}, TypeError, "epochs must be an integer >= 1"),
+        ({"batch_size": -1}, ValueError, "batch_size must be an integer >= 1"),
+        ({"seed": -1}, ValueError, "seed must be an integer >= 0"),
+    ],
+)
+def test_a_bad_description_is_refused(change, error, said):
+    with pytest.raises(error, match=said):
+        Run(**{"name": "it", "schedule": 0.1, **change})
+
+
+def test_equal_descriptions_have_equal_keys():
+    assert Run("it", ExponentialLR(0.1, 0.5)).key() == Run("it", ExponentialLR(0.1, 0.5)).key()
+    keys = {
+        Run("it", ExponentialLR(0.1, 0.5), **change).key()
+        for change in ({}, {"seed": 1}, {"epochs": 2}, {"optimizer_arguments": {"momentum": 0.9}})
+    }
+    assert len(keys) == 4
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = write_whole(tmp_path / "new" / "it.txt", "first")
+    assert path.read_text() == "first"
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left") as caught:
+        write_whole(path, "second")
+    assert str(path) in str(caught.value)
+    assert path.read_text() == "first"
+    assert list(path.parent.iterdir()) == [path]  # and nothing half-done lies about
+
+
+@pytest.mark.slow
+def test_the_lenet_learns_fashion_mnist(fashion_mnist_folder):
+    result = train(Run("constant", 0.3, dataset="fashion_mnist", epochs=2))
+    assert result.status == "finished"
+    assert len(result.loss) == 2 * 235
+    assert result.test_accuracy[-1] > 0.70
+    assert result.train_loss[1] < result.train_loss[0]
