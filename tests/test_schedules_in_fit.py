@@ -198,21 +198,6 @@ def test_several_epochs_are_one_count_of_steps():
     np.testing.assert_allclose(applied(model), expected, rtol=1e-6)
 
 
-def test_a_schedule_written_in_float16_is_still_computed_in_float32():
-    # Under a default float of float16 Keras casts the rate to the weights' type, and only there.
-    before = keras.config.floatx()
-    keras.config.set_floatx("float16")
-    try:
-        schedule = keraslr.LinearLR(0.1, total_iters=STEPS)
-        model = compiled(schedule, jit_compile=False)
-        fit(model)
-        rates = applied(model)
-    finally:
-        keras.config.set_floatx(before)
-    assert rates.dtype == np.float16
-    np.testing.assert_array_equal(rates, schedule.values(STEPS).astype(np.float16))
-
-
 class Recorder(keras.optimizers.Adam):
     """Adam that keeps the rate of each step in a variable, as its update rule received it."""
 

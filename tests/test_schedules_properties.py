@@ -93,9 +93,10 @@ def cyclic(s, t):
         "triangular2": power(1.0, 0.5, cycles),
         "exp_range": power(1.0, s.gamma, t),
     }[s.mode]
-    if height == 0:
-        return s.base_lr
-    return s.base_lr + (s.max_lr - s.base_lr) * float(height) * scale
+    swing = (s.max_lr - s.base_lr) * scale if s.max_lr > s.base_lr else 0.0
+    if swing > HIGHEST:
+        return math.inf  # also at the foot of a cycle: its peak is out of sight
+    return s.base_lr + swing * float(height)
 
 
 def one_cycle(s, t):
