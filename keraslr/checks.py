@@ -15,6 +15,8 @@ from keraslr.schedules._parameters import Number
 
 # A zero rate is looked for at this many steps of every epoch.
 _SAMPLES = 64
+# But at no more than so many in all.
+_MOST_SAMPLES = 2**20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -203,13 +205,14 @@ def _length(part: Schedule) -> int | None:
 def _zero_findings(schedule: Schedule, steps: int, per_epoch: int | None) -> Iterator[Finding]:
     """Epochs (without epochs: the run) in which nothing is learned."""
     epoch = per_epoch or steps
-    stride = max(1, min(epoch, steps) // _SAMPLES)
+    stride = max(1, min(epoch, steps) // _SAMPLES, steps // _MOST_SAMPLES)
     times = np.unique(np.append(np.arange(0, steps, stride), steps - 1))
     rates = np.asarray(schedule(times))
     idle = np.flatnonzero(np.diff(np.concatenate([[0], rates <= 0, [0]]).astype(int)))
     for begin, end in zip(idle[::2], idle[1::2] - 1, strict=True):
         first, last = int(times[begin]), int(times[end])
-        if last - first + stride >= min(epoch, steps):
+        # One sample among coarse ones says nothing about its neighbours.
+        if last - first + stride >= min(epoch, steps) and (end > begin or stride == 1):
             yield Finding(
                 "rate-zero",
                 f"The rate is 0 from step {first} to step {last}, "

@@ -115,7 +115,7 @@ def test_steps_may_be_integers_of_any_kind(schedule, step):
     ids=repr,
 )
 def test_steps_must_be_integers(step):
-    with pytest.raises(TypeError, match="step must be made of integers. Received: step="):
+    with pytest.raises(TypeError, match=r"step must be made of integers\. Received: step="):
         StepLR(0.1, 2)(step)
 
 
@@ -127,7 +127,7 @@ def test_float_tensors_are_no_steps(make):
 
 @pytest.mark.parametrize("step", [-1, np.int64(-1), np.array([3, -2]), [0, -1], ((-5,),)], ids=repr)
 def test_steps_must_not_be_negative(step):
-    with pytest.raises(ValueError, match="step must be >= 0. Received: step="):
+    with pytest.raises(ValueError, match=r"step must be >= 0\. Received: step="):
         StepLR(0.1, 2)(step)
 
 
@@ -384,7 +384,7 @@ def test_methods_are_short_for_classes(short, long):
 
 @pytest.mark.parametrize("at", [3, 2])
 def test_a_chain_of_then_goes_forwards(at):
-    with pytest.raises(ValueError, match=r"milestones must be .*increasing.*\(3, %d\)" % at):
+    with pytest.raises(ValueError, match=rf"milestones must be .*increasing.*\(3, {at}\)"):
         FALL.then(HALVED, at=3).then(FALL, at=at)
 
 
@@ -403,8 +403,10 @@ def test_only_numbers_multiply_a_schedule(factor):
         ),
         (
             lambda: OneCycleLR(0.1),
-            r"total_steps must be given, or both epochs and steps_per_epoch. "
-            r"Received: epochs=None, steps_per_epoch=None",
+            (
+                r"total_steps must be given, or both epochs and steps_per_epoch. "
+                r"Received: epochs=None, steps_per_epoch=None"
+            ),
         ),
         (lambda: OneCycleLR(0.1, epochs=3), r"total_steps must be given.*epochs=3"),
         (lambda: OneCycleLR(0.1, steps_per_epoch=3), r"total_steps must be given"),
@@ -442,8 +444,10 @@ def test_only_numbers_multiply_a_schedule(factor):
         ),
         (
             lambda: ChainedScheduler([FALL, ExponentialLR(0.1, 0.5)]),
-            r"schedules must share one initial learning rate. Received: LinearLR with 0.8, "
-            r"ExponentialLR with 0.1",
+            (
+                r"schedules must share one initial learning rate. Received: LinearLR with 0.8, "
+                r"ExponentialLR with 0.1"
+            ),
         ),
         (
             lambda: ChainedScheduler([FALL, CyclicLR(0.1, 0.8)]),
@@ -455,8 +459,10 @@ def test_only_numbers_multiply_a_schedule(factor):
         ),
         (
             lambda: LambdaLR(0.1, [1.0, 0.5], total_iters=2),
-            r"lr_lambda must be a function or hold a number for each t = 0\.\.2, 3 in all. "
-            r"Received: 2 numbers",
+            (
+                r"lr_lambda must be a function or hold a number for each t = 0\.\.2, 3 in all. "
+                r"Received: 2 numbers"
+            ),
         ),
         (
             lambda: MultiplicativeLR(0.1, [1.0, 0.5, 0.1], total_iters=2),
