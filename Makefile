@@ -14,6 +14,13 @@ OUTPUT ?= results
 EPOCHS ?= 5
 SEEDS ?= 1
 
+# An environment whose Python is gone, or that was never finished, is made again.
+ifneq ($(wildcard $(VENV)),)
+ifneq ($(shell $(BIN)/python -m pip --version >/dev/null 2>&1 && echo whole),whole)
+$(shell rm -rf $(VENV))
+endif
+endif
+
 .PHONY: run test lab app lint clean
 
 run: $(VENV)/.run

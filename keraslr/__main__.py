@@ -132,6 +132,8 @@ def _named_schedules(texts: Sequence[str]) -> dict[str, Schedule]:
         if "(" in name or not equals:
             name, expression = text, text
         name, expression = name.strip(), expression.strip()
+        if name in named:
+            raise UsageError(f"--schedules must have a name each, and {name!r} is there twice")
         if expression in known:
             named[name] = known[expression].schedule
         elif "(" in expression:
@@ -197,8 +199,8 @@ def _compare(options: argparse.Namespace) -> int:
     for name in published if full else ():
         if source.runs[name].note:
             print(f"{name}: {source.runs[name].note}")
-    print(f"Picture: {options.output / 'comparison.png'}")
     print(f"Numbers: {options.output / 'results.json'}")
+    print(f"Picture: {options.output / 'comparison.png'}")
     if result.interrupted:
         print("Interrupted: start the same command again to do what is missing.")
         return 130

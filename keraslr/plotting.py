@@ -32,7 +32,7 @@ def line_style(index: int) -> dict[str, Any]:
     """Colour, dash and width of the line number `index`."""
     return {
         # Wider below and narrower above: a line that another covers still shows beside it.
-        "linewidth": max(1.2, 3.0 - 0.5 * index),
+        "linewidth": max(1.2, 2.6 - 0.4 * index),
         "color": COLOURS[index % len(COLOURS)],
         "linestyle": DASHES[index // len(COLOURS) % len(DASHES)],
     }
@@ -87,9 +87,12 @@ def schedule_figure(
         for index, (label, schedule) in enumerate(curves.items()):
             rates = schedule.values(ticks)
             # A long run has more ticks than the picture has dots.
-            stride = max(1, ticks // 4000)
-            shown = np.unique(np.append(np.arange(0, ticks, stride), ticks - 1))
-            axes.plot(shown, rates[shown], label=label, **line_style(index))
+            shown = np.arange(0, ticks, max(1, ticks // 4000))
+            # A tick's rate holds until the next one: a restart is a jump, not a slope.
+            axes.step(
+                np.append(shown, ticks), rates[np.append(shown, ticks - 1)], where="post",
+                label=label, **line_style(index),
+            )  # fmt: skip
         _tidy(axes, unit, "learning rate")
         if log:
             axes.set_yscale("log")

@@ -80,6 +80,7 @@ def test_plot_draws_what_its_options_say(tmp_path, capsys):
         (["compare", "--epochs", "0"], "--epochs"),
         (["compare", "--dataset", "cats"], "cats"),
         (["compare", "--schedules", "StepLR(-1, 2)", "--dataset", "digits"], "-1"),
+        (["compare", "--schedules", "cosine", "cosine=StepLR(0.1, 5)"], "'cosine' is there twice"),
         (["compare", "--frobnicate"], "--frobnicate"),
         (["list", "--frobnicate"], "--frobnicate"),
     ],
