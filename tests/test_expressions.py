@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from strategies import EXAMPLES
 
 from keraslr import (
     ChainedScheduler,
     Clipped,
     CosineAnnealingLR,
     HeldAfter,
+    LambdaLR,
     LinearLR,
     OneCycleLR,
     PerEpoch,
@@ -109,3 +111,71 @@ def test_a_wrong_parameter_is_named(text, error, said):
 def test_only_text_is_parsed():
     with pytest.raises(TypeError, match="text must be a string"):
         parse(STEP)
+
+
+@pytest.mark.parametrize("schedule", EXAMPLES.values(), ids=EXAMPLES)
+def test_every_repr_is_understood(schedule):
+    assert parse(repr(schedule)) == schedule
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        # One deeper than the arguments of the innermost call may be.
+        ("StepLR(0.1, 30)" + " * 1" * 100, "nested too deeply"),
+        ("2 * " * 900 + "StepLR(0.1, 30)", "nested too deeply"),
+        ("StepLR(0.1, 30)" + ".per_epoch(2)" * 500, "nested too deeply"),
+        ("StepLR(0.1, " + "[" * 150 + "]" * 150 + ")", "nested too deeply"),
+        # So deep that Python's own parser gives up, or in Python 3.10 crashes.
+        ("StepLR(0.1, 30)" + ".held_after(1)" * 100_000, "too long"),
+        ("1-" * 100_000 + "1", "too long"),
+        ("StepLR(0.1, 30)" + "[0]" * 100_000, "too long"),
+        ("-" * 40_000 + "1", "not a Python expression"),
+        ("not " * 100_000 + "1", "too long"),
+    ],
+    ids=lambda value: value[:20],
+)
+def test_depth_is_refused_before_it_does_harm(text, why):
+    with pytest.raises(ValueError, match=f"this is {why}") as caught:
+        parse(text)
+    assert len(str(caught.value)) < 400
+
+
+def test_a_hundred_levels_are_understood():
+    assert parse("StepLR(0.1, 30)" + " * 1" * 99).values(1) == STEP.values(1)
+
+
+def test_a_long_table_is_no_depth():
+    schedule = LambdaLR(0.1, lambda t: 1e-6 / (1 + t) ** 3, total_iters=20_000)
+    assert len(repr(schedule)) > 400_000
+    assert parse(repr(schedule)) == schedule
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "StepLR(0.1, 30)",
+        "StepLR(0.1, 30) * 2",
+        "eval('1')",
+        "StepLR(0.1, eval('30'))",
+        "__import__('os').system('true')",
+        "StepLR(0.1, 30).then(exec('1'), at=2)",
+        "LambdaLR(0.1, 'lambda t: exec(str(t))', 3)",
+        "LambdaLR(0.1, eval, 3)",
+        "LambdaLR(0.1, lambda t: eval('1'), 3)",
+    ],
+)
+def test_nothing_is_run(text, monkeypatch):
+    ran = []
+    with monkeypatch.context() as patched:
+        patched.setattr("os.system", ran.append)
+        for name in ("eval", "exec"):
+            patched.setattr(f"builtins.{name}", lambda *arguments: ran.append(arguments))
+        try:
+            parse(text)
+        except (TypeError, ValueError):
+            refused = True
+        else:
+            refused = False
+    assert ran == []
+    assert refused == ("eval" in text or "exec" in text or "__import__" in text)

@@ -20,12 +20,6 @@ STEPS = 40
 every_schedule = pytest.mark.parametrize("schedule", EXAMPLES.values(), ids=EXAMPLES)
 
 
-# TensorFlow's variables under NumPy 2, as Keras reads them when it saves.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
-)
-
-
 @pytest.fixture
 def mixed_float16():
     keras.config.set_dtype_policy("mixed_float16")

@@ -5,11 +5,14 @@ from __future__ import annotations
 import copy
 import json
 import pickle
+import sys
+import warnings
 import zipfile
 
 import keras
 import numpy as np
 import pytest
+from strategies import EXAMPLES
 
 import keraslr
 from keraslr import (
@@ -177,3 +180,156 @@ def test_a_hostile_model_file_runs_nothing(tmp_path, hostile):
     with pytest.raises((TypeError, ValueError)):
         keras.saving.load_model(tmp_path / "bad.keras")
     assert TRAP == []
+
+
+# Every value of every schedule's config, in turn replaced by each payload.
+
+CALLED = []
+
+
+class Trap:
+    """A class that a config might name to have it made."""
+
+    def __init__(self, *arguments, **named):
+        CALLED.append(arguments)
+
+    @classmethod
+    def from_config(cls, config):
+        CALLED.append(config)
+        return cls()
+
+
+def payload(class_name, module, config, registered_name=None):
+    return {
+        "class_name": class_name,
+        "module": module,
+        "config": config,
+        "registered_name": registered_name,
+    }
+
+
+@pytest.fixture
+def payloads(tmp_path, monkeypatch):
+    """Things that would leave a mark if they were called or imported; there must be none."""
+    mark = tmp_path / "was-here"
+    code = f"open({str(mark)!r}, 'w').close()"
+    (tmp_path / "hostile_module.py").write_text(f"{code}\nclass Evil:\n    pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr("os.system", CALLED.append)
+    CALLED.clear()
+    TRAP.clear()
+    with warnings.catch_warnings():
+        # Keras warns that what follows is unsafe, and so it is.
+        warnings.simplefilter("ignore")
+        opens = keras.saving.serialize_keras_object(
+            lambda t=0, path=str(mark): open(path, "w").close()
+        )
+    keras.saving.deserialize_keras_object(opens, safe_mode=False)(0)
+    assert mark.exists()  # the mark is made where the lambda is run
+    mark.unlink()
+    yield {
+        "lambda": opens,
+        "lambda layer": payload("Lambda", "keras.layers", {"function": opens}),
+        "function": payload("function", __name__, "spring_the_trap", "spring_the_trap"),
+        "os.system": payload("function", "os", "system", "system"),
+        "eval": payload("function", "builtins", "eval", "eval"),
+        "exec": payload("function", "builtins", "exec", "exec"),
+        "class": payload("Trap", __name__, {}),
+        "class under this package's name": payload("Trap", __name__, {}, "keraslr>Trap"),
+        "class by its path": payload("Trap", __name__, {}, f"{__name__}.Trap"),
+        "process": payload("Popen", "subprocess", {"args": ["touch", str(mark)]}),
+        "import": payload("Evil", "hostile_module", {}),
+        "tensor": payload("__tensor__", None, {"value": [1.0], "dtype": "float32"}),
+        "name": "os.system",
+        "code": code,
+        "code of a function": f"lambda t: {code}",
+    }
+    assert CALLED == TRAP == []
+    assert "hostile_module" not in sys.modules
+    assert not mark.exists()
+
+
+# Of an inner schedule only its name in the register and its config are read.
+UNREAD = ("module", "class_name", "build_config")
+
+
+def places(config):
+    """Every value of a config, however deep, as the keys that lead to it."""
+    for key, value in config.items() if isinstance(config, dict) else enumerate(config):
+        yield (key,)
+        if isinstance(value, dict | list):
+            yield from ((key, *rest) for rest in places(value))
+
+
+def replaced(config, place, value):
+    config = here = copy.deepcopy(config)
+    for key in place[:-1]:
+        here = here[key]
+    here[place[-1]] = value
+    return config
+
+
+def spoilt(config, payloads):
+    """The config with one value replaced, for each that is read and each payload."""
+    for place in places(config):
+        if place[-1] not in UNREAD:
+            yield from (replaced(config, place, value) for value in payloads.values())
+
+
+@pytest.mark.parametrize("schedule", EXAMPLES.values(), ids=EXAMPLES)
+def test_no_value_of_a_config_is_run(schedule, payloads):
+    live = {"live": spring_the_trap, "live class": Trap, "live builtin": eval}
+    configs = list(spoilt(schedule.get_config(), {**payloads, **live}))
+    assert len(configs) >= len(schedule.get_config()) * len(payloads)
+    for config in configs:
+        with pytest.raises((TypeError, ValueError)):
+            type(schedule).from_config(config)
+
+
+@pytest.mark.parametrize("safe_mode", [True, False])
+@pytest.mark.parametrize("schedule", EXAMPLES.values(), ids=EXAMPLES)
+def test_no_value_of_a_config_is_run_by_keras(schedule, safe_mode, payloads):
+    serialized = json.loads(json.dumps(keras.saving.serialize_keras_object(schedule)))
+    for config in spoilt(serialized["config"], payloads):
+        with pytest.raises((TypeError, ValueError)):
+            keras.saving.deserialize_keras_object(
+                {**serialized, "config": config}, safe_mode=safe_mode
+            )
+
+
+@pytest.mark.parametrize("key", UNREAD)
+def test_what_is_not_read_is_not_run_either(key, payloads):
+    schedule = StepLR(0.1, 3) * 2.0
+    for value in payloads.values():
+        config = replaced(schedule.get_config(), ("schedule", key), value)
+        assert type(schedule).from_config(config) == schedule
+
+
+@pytest.mark.parametrize("safe_mode", [True, False])
+def test_no_value_of_a_model_file_is_run(payloads, safe_mode, tmp_path):
+    schedule = FROM_A_LAMBDA.then(StepLR(0.1, 3) * 0.5, at=5).with_warmup(2)
+    model_with(schedule).save(tmp_path / "good.keras")
+    with zipfile.ZipFile(tmp_path / "good.keras") as good:
+        parts = {name: good.read(name) for name in good.namelist()}
+    whole = json.loads(parts["config.json"])
+    serialized = whole["compile_config"]["optimizer"]["config"]["learning_rate"]
+    config = {**serialized["config"]}
+    for spoilt_config in spoilt(config, payloads):
+        serialized["config"] = spoilt_config
+        with zipfile.ZipFile(tmp_path / "bad.keras", "w") as bad:
+            for name, content in {**parts, "config.json": json.dumps(whole)}.items():
+                bad.writestr(name, content)
+        with pytest.raises((TypeError, ValueError)):
+            keras.saving.load_model(tmp_path / "bad.keras", safe_mode=safe_mode)
+
+
+@pytest.mark.parametrize("schedule", EXAMPLES.values(), ids=EXAMPLES)
+def test_configs_share_nothing_with_the_schedule(schedule):
+    before, config = repr(schedule), schedule.get_config()
+    original = json.loads(json.dumps(config))
+    type(schedule).from_config(config)
+    assert config == original  # it is plain JSON, and reading it has not changed it
+    for value in config.values():
+        if isinstance(value, list | dict):
+            value.clear()
+    assert repr(schedule) == before

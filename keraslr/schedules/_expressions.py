@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from typing import Any
 
 from keraslr.schedules._base import Schedule, registered
@@ -10,6 +11,11 @@ from keraslr.schedules._base import Schedule, registered
 # A schedule nested deeper than some hundreds could be made, but neither shown nor called: Python's
 # stack ends first.
 _DEEPEST = 100
+
+# Python 3.10 crashes where an expression nests some ten thousands deep. Only what is no list of
+# numbers can nest, so a LambdaLR of any length may be written out.
+_LONGEST = 50_000
+_NUMBERS = re.compile(r"\d[\d.]*(?:e[-+]?\d+)?(?:,\s*)?")
 
 # The methods that make a schedule of a schedule.
 _METHODS = ("per_epoch", "with_warmup", "then", "clipped", "held_after")
@@ -37,6 +43,8 @@ def parse(text: str) -> Schedule:
     """
     if not isinstance(text, str):
         raise TypeError(f"text must be a string. Received: text={text!r} ({type(text).__name__})")
+    if len(_NUMBERS.sub("", text)) > _LONGEST:
+        raise _refused(text, "too long")
     try:
         tree = ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
