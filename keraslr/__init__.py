@@ -3,6 +3,7 @@
 from keraslr._version import __version__
 from keraslr.catalog import get
 from keraslr.checks import Finding, check
+from keraslr.comparison import Comparison, compare
 from keraslr.scaling import linear_scaling
 from keraslr.schedules import (
     ChainedScheduler,
@@ -36,6 +37,7 @@ from keraslr.schedules import (
 __all__ = [
     "ChainedScheduler",
     "Clipped",
+    "Comparison",
     "ConstantLR",
     "CosineAnnealingLR",
     "CosineAnnealingWarmRestarts",
@@ -62,6 +64,7 @@ __all__ = [
     "WarmupStableDecayLR",
     "__version__",
     "check",
+    "compare",
     "get",
     "linear_scaling",
     "parse",

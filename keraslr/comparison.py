@@ -17,6 +17,7 @@ import numpy as np
 from keraslr import datasets
 from keraslr._files import write_whole
 from keraslr.schedules import Schedule
+from keraslr.schedules._parameters import Number
 from keraslr.training import Result, Run, train, with_null
 
 if TYPE_CHECKING:
@@ -250,7 +251,9 @@ def compare(
     if clock not in ("step", "epoch"):
         raise ValueError(f'clock must be "step" or "epoch". Received: clock={clock!r}')
     data = datasets.load(dataset) if isinstance(dataset, str) else dataset
-    steps_per_epoch = math.ceil(len(data.x_train) / max(1, batch_size))
+    batch_size = Number("", int, at_least=1).validated("batch_size", batch_size)
+    steps_per_epoch = math.ceil(len(data.x_train) / batch_size)
+    seeds = range(seeds) if isinstance(seeds, int) else tuple(seeds)
     runs = [
         Run(
             name=name,
@@ -265,10 +268,10 @@ def compare(
             seed=seed,
         )
         for name, schedule in schedules.items()
-        for seed in (range(seeds) if isinstance(seeds, int) else seeds)
+        for seed in seeds
     ]
     if not runs:
-        raise ValueError(f"seeds must be an integer >= 1 or hold a seed. Received: seeds={seeds!r}")
+        raise ValueError(f"seeds must be an integer >= 1 or hold a seed. Received: {seeds!r}")
     paths = [_path(output, run) for run in runs]
     results: list[Result | None] = [_finished(path) for path in paths]
     missing = [index for index, result in enumerate(results) if result is None]

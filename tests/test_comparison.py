@@ -91,6 +91,11 @@ def test_other_settings_are_other_runs(comparison):
     assert trained
 
 
+def test_seeds_may_come_one_by_one():
+    result = compare(SCHEDULES, seeds=(seed for seed in (3, 5)), **SMALL)
+    assert [run.seed for run in result.runs] == [3, 5, 3, 5]
+
+
 def test_a_damaged_result_is_made_again(tmp_path):
     one = {"high": SCHEDULES["high"]}
     compare(one, output=tmp_path, **SMALL)
@@ -145,6 +150,7 @@ def test_divergence_is_counted_and_no_crash(tmp_path):
         ({"seeds": 0}, ValueError, "seeds must be"),
         ({"epochs": 0}, ValueError, "epochs must be"),
         ({"batch_size": 0}, ValueError, "batch_size must be"),
+        ({"batch_size": "all"}, TypeError, "batch_size must be"),
         ({"dataset": "cats"}, ValueError, "cats"),
         ({"optimizer": "Magic"}, ValueError, "optimizer must be"),
     ],
