@@ -11,6 +11,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 OUTPUT ?= results
+# TensorFlow's start-up messages would bury what the programs have to say.
+export TF_CPP_MIN_LOG_LEVEL ?= 3
 EPOCHS ?= 5
 SEEDS ?= 1
 

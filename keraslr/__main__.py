@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
-
-# TensorFlow's start-up messages would bury what this program has to say.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from keraslr import __version__, catalog, documented
 from keraslr.schedules import Schedule, parameters, parse
