@@ -177,7 +177,8 @@ _STRATEGIES = (
         "cyclical", schedules.CyclicLR,
         "leaves local minima; broad search",
         "the range is hard to set; narrow applicability",
-        base_lr=Range(1e-5, 0.1, 1e-3, log=True), max_lr=_RATE, step_size_up=Range(1, 50, 5),
+        base_lr=Range(1e-5, 0.1, 1e-3, log=True),
+        max_lr=Range(1e-3, 1.0, 0.1, log=True), step_size_up=Range(1, 50, 5),
         step_size_down=Range(1, 50, 5), mode=Fixed("triangular"), gamma=Range(0.8, 1.0, 0.95),
     ),
     _strategy(

@@ -112,7 +112,8 @@ def _length_findings(part: Schedule, clock: _Clock) -> Iterator[Finding]:
         case schedules.MultiStepLR() | schedules.SequentialLR():
             late: Any = [m for m in part.milestones if m > last]
         case schedules.PiecewiseConstantLR():
-            late = [b for b in part.boundaries if b >= last]
+            # A boundary still belongs to the interval before it.
+            late = [b + 1 for b in part.boundaries if b >= last]
         case _:
             late = []
     if late:

@@ -14,6 +14,7 @@ from keraslr.schedules._combinators import (
     Warmup,
 )
 from keraslr.schedules._cosine import CosineAnnealingLR, CosineAnnealingWarmRestarts
+from keraslr.schedules._curves import geometric
 from keraslr.schedules._cyclic import CyclicLR, OneCycleLR
 from keraslr.schedules._decay import (
     ExponentialLR,
@@ -56,6 +57,7 @@ __all__ = [
     "WarmupStableDecayLR",
     "choice",
     "flag",
+    "geometric",
     "integer",
     "integers",
     "parameters",
