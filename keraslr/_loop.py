@@ -39,21 +39,22 @@ class Loop:
         self.model, self.optimizer, self.batch_size = model, optimizer, batch_size
         self.examples = len(data.x_train)
         self.steps_per_epoch = -(-self.examples // batch_size)
-        self._train = tf.constant(data.x_train), tf.constant(data.y_train)
-        self._test = tf.constant(data.x_test), tf.constant(data.y_test)
+        # int64, because TensorFlow keeps int32 tensors in the host's memory also on a GPU.
+        self._train = tf.constant(data.x_train), tf.constant(data.y_train, tf.int64)
+        self._test = tf.constant(data.x_test), tf.constant(data.y_test, tf.int64)
         self._test_examples = len(data.x_test)
         self.device = self._train[0].device.rpartition("device:")[2]
         optimizer.build(model.trainable_variables)
         # Graphs of this instance alone, traced here and once: they hold its data, and go with it.
-        order, number = tf.TensorSpec([None], tf.int32), tf.TensorSpec([], tf.int32)
+        order, number = tf.TensorSpec([None], tf.int64), tf.TensorSpec([], tf.int32)
         self._slice = tf.function(self._slice_steps).get_concrete_function(order, number, number)
         self._evaluate = tf.function(self._evaluate_all).get_concrete_function()
         self._slice_length = 4
-        self._order = tf.range(self.examples)
+        self._order = tf.range(self.examples, dtype=tf.int64)
 
     def shuffle(self, order: np.ndarray) -> None:
         """Takes the examples of the next epoch in this order, an integer array (examples,)."""
-        self._order = tf.constant(order, tf.int32)
+        self._order = tf.constant(order, tf.int64)
 
     def slice(self, first: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Trains the next steps of the epoch, beginning with the step number `first`.
@@ -112,7 +113,8 @@ class Loop:
             logits = self.model(_pixels(images), training=True)
             loss = tf.reduce_mean(_cross_entropy(labels, logits))
             loss += sum(tf.cast(each, tf.float32) for each in self.model.losses)
-        gradients = tape.gradient(loss, variables)
+            scaled = self.optimizer.scale_loss(loss)  # which `apply` takes back
+        gradients = tape.gradient(scaled, variables)
         # Before the update, which counts the step: this is the rate that it applies.
         rate = tf.cast(tf.convert_to_tensor(self.optimizer.learning_rate), tf.float32)
         self.optimizer.apply(gradients, variables)
@@ -138,4 +140,4 @@ def _cross_entropy(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
 
 
 def _right(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-    return tf.equal(tf.argmax(logits, 1, output_type=tf.int32), labels)
+    return tf.equal(tf.argmax(logits, 1, output_type=tf.int64), labels)

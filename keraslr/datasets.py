@@ -7,11 +7,13 @@ import dataclasses
 import functools
 import gzip
 import io
+import math
 import os
 import socket
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -108,23 +110,17 @@ def fashion_mnist() -> Dataset:
     """
     folder = _folder()
     missing = [file for file in _FILES if not (folder / file).exists()]
-    try:
-        with _patient(), contextlib.redirect_stdout(io.StringIO()):
-            (x_train, y_train), (x_test, y_test) = keras.datasets.fashion_mnist.load_data()
-    except Exception as error:  # Keras's own downloader raises bare Exceptions
-        _find_damage(folder)
-        if not missing:
-            raise DatasetError(f"cannot read Fashion-MNIST in {folder}: {error}") from error
-        raise UnreachableError(
-            f"cannot have {', '.join(missing)}: looked in {folder}, then asked {_ORIGIN} "
-            f"({error}). Put the four files of Fashion-MNIST into that folder."
-        ) from error
-    _find_damage(folder)
+    if missing:
+        (x_train, y_train), (x_test, y_test) = _downloaded(folder, missing)
+    else:
+        # Not through Keras: where it may not write into its own folder, it looks elsewhere, and
+        # a cache that many share is often read-only.
+        x_train, y_train, x_test, y_test = (_read(folder / file) for file in _FILES)
     return Dataset(
         "fashion_mnist",
-        x_train[..., None],
+        x_train.reshape(-1, 28, 28, 1),
         y_train.astype(np.int32),
-        x_test[..., None],
+        x_test.reshape(-1, 28, 28, 1),
         y_test.astype(np.int32),
         note="Fashion-MNIST, 60,000 images for training and 10,000 for test.",
     )
@@ -155,9 +151,31 @@ def digits() -> Dataset:
 
 
 def _folder() -> Path:
-    """Where Keras keeps the files: it asks the environment once, as it is imported."""
+    """Where the files belong."""
     home = os.environ.get("KERAS_HOME")
-    return Path(home or Path.home() / ".keras") / "datasets" / "fashion-mnist"
+    folder = Path(home).expanduser() if home else Path.home() / ".keras"
+    return folder / "datasets" / "fashion-mnist"
+
+
+def _downloaded(folder: Path, missing: list[str]) -> Any:
+    """What Keras gives, which downloads what it does not find."""
+    try:
+        with _patient(), contextlib.redirect_stdout(io.StringIO()):
+            return keras.datasets.fashion_mnist.load_data()
+    except Exception as error:  # Keras's own downloader raises bare Exceptions
+        for file in _FILES:
+            if file not in missing:
+                _read(folder / file)
+        if isinstance(error, (EOFError, ValueError, gzip.BadGzipFile, zlib.error)):
+            raise DatasetError(
+                f"a file of Fashion-MNIST is damaged ({error}), and it is not in {folder}: where "
+                "Keras may not write there, it keeps files in .keras/datasets/fashion-mnist under "
+                f"the folder for temporary files. Delete that, or put the four files into {folder}."
+            ) from error
+        raise UnreachableError(
+            f"cannot have {', '.join(missing)}: looked in {folder}, then asked {_ORIGIN} "
+            f"({error}). Put the four files of Fashion-MNIST into that folder."
+        ) from error
 
 
 @contextlib.contextmanager
@@ -171,25 +189,29 @@ def _patient() -> Iterator[None]:
         socket.setdefaulttimeout(before)
 
 
-def _find_damage(folder: Path) -> None:
-    """Raises for the first file that is there and is not what it should be."""
-    for file, shape in _FILES.items():
-        path = folder / file
-        if not path.exists():
-            continue
-        try:
-            with gzip.open(path) as stream:
-                size = len(stream.read())
-            wrong = "" if size == _size(shape) else f"{size} bytes instead of {_size(shape)}"
-        except (OSError, EOFError, zlib.error) as error:
-            wrong = str(error)
-        if wrong:
-            raise DatasetError(
-                f"{path} is damaged ({wrong}). Delete it to have it downloaded again from "
-                f"{_ORIGIN}{file}, or put a whole one in its place."
-            )
+def _read(path: Path) -> np.ndarray:
+    """The uint8 array in one of the files, whose shape is known; a `DatasetError` if it is not so.
 
-
-def _size(shape: tuple[int, ...]) -> int:
-    """Bytes of an IDX file of that shape, unpacked: four a dimension, and four to begin with."""
-    return 4 + 4 * len(shape) + int(np.prod(shape))
+    An IDX file begins with its type and its sizes, four bytes each, big-endian.
+    """
+    shape = _FILES[path.name]
+    header = np.array([0x0800 + len(shape), *shape], ">u4").tobytes()
+    size = len(header) + math.prod(shape)
+    try:
+        with gzip.open(path) as stream:
+            content = stream.read()
+        if len(content) != size:
+            wrong = f"{len(content)} bytes instead of {size}"
+        elif not content.startswith(header):
+            wrong = "it begins as another kind of file"
+        else:
+            values = np.frombuffer(content, np.uint8, offset=len(header)).reshape(shape)
+            wrong = "" if len(shape) > 1 or values.max() < 10 else f"a label of {values.max()}"
+    except (OSError, EOFError, zlib.error) as error:
+        wrong = str(error)
+    if wrong:
+        raise DatasetError(
+            f"{path} is damaged ({wrong}). Delete it to have it downloaded again from "
+            f"{_ORIGIN}{path.name}, or put a whole one in its place."
+        )
+    return values

@@ -9,6 +9,7 @@ import math
 import os
 import platform
 import time
+import types
 from collections.abc import Callable, Mapping
 from importlib import metadata
 from pathlib import Path
@@ -87,6 +88,15 @@ class Run:
                 'optimizer must be the name of a class of keras.optimizers, such as "SGD". '
                 f"Received: optimizer={self.optimizer!r}"
             )
+        try:
+            # A copy, by way of JSON: the description must stay what it is.
+            arguments = json.loads(json.dumps(dict(self.optimizer_arguments)))
+        except (TypeError, ValueError):
+            raise TypeError(
+                "optimizer_arguments must be a mapping that JSON can hold. "
+                f"Received: optimizer_arguments={self.optimizer_arguments!r}"
+            ) from None
+        object.__setattr__(self, "optimizer_arguments", arguments)
         if "learning_rate" in self.optimizer_arguments:
             raise ValueError(
                 "optimizer_arguments must not hold learning_rate: that is the schedule's. "
@@ -103,9 +113,10 @@ class Run:
         plain["schedule"] = repr(self.schedule)
         plain["optimizer_arguments"] = dict(self.optimizer_arguments)
         if isinstance(self.dataset, Dataset):
-            plain["dataset"] = self.dataset.name
+            # Its content too: what was trained on other data is another run.
+            plain["dataset"] = f"{self.dataset.name} {_data_digest(self.dataset)}"
         if not isinstance(self.model, str):
-            plain["model"] = f"{self.model.__module__}.{self.model.__qualname__}"
+            plain["model"] = _function_name(self.model)
             plain["initialization"] = "its own"
         return plain
 
@@ -235,12 +246,35 @@ def train(
                 break
         else:
             result.status = "finished"
+            # As `fit` does at its end: with use_ema, the weights become their averages.
+            optimizer.finalize_variable_values(result.model.trainable_variables)
     except KeyboardInterrupt:
         result.status = "interrupted"
     result.wall_time = round(time.perf_counter() - begin, 3)
-    seen = run.batch_size * len(result.loss)
+    epochs, steps = divmod(len(result.loss), -(-len(data.x_train) // run.batch_size))
+    seen = epochs * len(data.x_train) + steps * run.batch_size
     result.examples_per_second = round(seen / result.wall_time, 1) if result.wall_time else 0.0
     return result
+
+
+def _data_digest(data: Dataset) -> str:
+    digest = hashlib.sha256()
+    for part in (data.x_train, data.y_train, data.x_test, data.y_test):
+        digest.update(f"{part.dtype}{part.shape}".encode() + np.ascontiguousarray(part).tobytes())
+    return digest.hexdigest()[:8]
+
+
+def _function_name(function: Callable[..., Any]) -> str:
+    """Its name and, since a notebook's next cell may have another one of that name, its code's."""
+    named = function if hasattr(function, "__qualname__") else type(function)
+    name = f"{named.__module__}.{named.__qualname__}"
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return name
+    # Nested code objects show their address, so they are left out.
+    constants = [each for each in code.co_consts if not isinstance(each, types.CodeType)]
+    text = f"{code.co_code!r} {constants!r} {code.co_names!r}"
+    return f"{name} {hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 def _model(run: Run) -> keras.Model:
@@ -279,18 +313,17 @@ def _epoch(
         if done < loop.steps_per_epoch and on_progress is not None:
             on_progress(len(result.loss), steps, result)
     sizes = loop.sizes(0, done)
-    for figures, values in (
-        (result.train_loss, result.loss),
-        (result.train_accuracy, result.accuracy),
-    ):
-        figures.append(float(np.average(values[first_of_epoch:], weights=sizes)))
     test_loss, test_accuracy = loop.evaluate()
+    # All at once, after the last that takes time: Ctrl-C leaves them of one length.
+    result.train_loss.append(float(np.average(result.loss[first_of_epoch:], weights=sizes)))
+    result.train_accuracy.append(float(np.average(result.accuracy[first_of_epoch:], weights=sizes)))
     result.test_loss.append(test_loss)
     result.test_accuracy.append(test_accuracy)
     result.epoch_seconds.append(round(time.perf_counter() - begin, 4))
     if on_progress is not None:
         on_progress(len(result.loss), steps, result)
-    return "running"
+    # The last update of an epoch shows in no training loss of it.
+    return "running" if math.isfinite(test_loss) else "diverged"
 
 
 def _short(values: np.ndarray) -> list[float]:

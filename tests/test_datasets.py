@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import shutil
 import socket
@@ -10,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
@@ -103,6 +105,24 @@ def test_a_damaged_file_is_named_and_never_replaced(cache, name, damage):
     assert str(path) in out
     assert "damaged" in out
     assert "Delete it" in out
+
+
+def test_labels_are_of_ten_classes(cache):
+    path = cache / "train-labels-idx1-ubyte.gz"
+    path.write_bytes(gzip.compress(b"\0\0\x08\1\0\0\xea\x60" + bytes([10]) * 60_000, 1))
+    out = load_elsewhere(cache.parent.parent, "auto").stdout
+    assert out.startswith("ERROR")
+    assert f"{path} is damaged (a label of 10)" in out
+
+
+def test_a_cache_that_keras_may_not_write_into_is_used(cache, monkeypatch):
+    """Keras itself would look in the folder for temporary files."""
+    monkeypatch.setenv("KERAS_HOME", str(cache.parent.parent))
+    monkeypatch.setattr(keras.datasets.fashion_mnist, "load_data", pytest.fail)
+    datasets.fashion_mnist.cache_clear()
+    data = datasets.load("fashion_mnist")
+    assert data.x_test.shape == (10_000, 28, 28, 1)
+    datasets.fashion_mnist.cache_clear()
 
 
 def test_one_missing_file_is_named(cache):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import threading
@@ -16,6 +19,7 @@ import pytest
 
 from keraslr import CosineAnnealingLR, ExponentialLR, PolynomialLR, datasets
 from keraslr._files import write_whole
+from keraslr._loop import Loop
 from keraslr.models import lenet
 from keraslr.training import Result, Run, train
 
@@ -90,22 +94,31 @@ def build_with_state(seed: int) -> keras.Model:
         # With the usual epsilon, Adam makes whole steps out of the rounding errors of gradients
         # that are zero.
         (build_with_state, "Adam", {"weight_decay": 0.01, "epsilon": 0.01}),
+        (build_with_state, "SGD", {"loss_scale_factor": 1024.0}),
     ],
 )
 def test_it_gives_what_fit_gives_with_the_same_order(build, optimizer, arguments):
     """Plain Keras, only faster: weights and statistics agree to rounding."""
+    assert_as_fitted(build, optimizer, arguments, epochs=2)
+
+
+def test_averaged_weights_are_those_of_fit():
+    """Which puts them in at its end, so that this is one epoch in one call."""
+    arguments = {"use_ema": True, "ema_momentum": 0.9}
+    assert_as_fitted(build_with_state, "SGD", arguments, epochs=1)
+
+
+def assert_as_fitted(build, optimizer, arguments, epochs):
     schedule = PolynomialLR(0.02, total_iters=2 * STEPS)
-    run = Run(
-        "it", schedule, model=build, optimizer=optimizer, optimizer_arguments=arguments, **SMALL
-    )
-    result = train(run)
+    settings = {"optimizer": optimizer, "optimizer_arguments": arguments, **SMALL}
+    result = train(Run("it", schedule, model=build, **{**settings, "epochs": epochs}))
     data = datasets.load("digits")
     model = build(0)
     model.compile(
         getattr(keras.optimizers, optimizer)(schedule, **arguments),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
     )
-    for epoch in range(2):
+    for epoch in range(epochs):
         order = np.random.default_rng([0, epoch]).permutation(1437)
         images = data.x_train[order] / np.float32(255)
         model.fit(images, data.y_train[order], batch_size=64, shuffle=False, verbose=0)
@@ -174,6 +187,23 @@ def test_ctrl_c_keeps_what_was_done():
     assert len(result.loss) == len(result.learning_rate)
 
 
+def test_ctrl_c_in_the_test_leaves_lists_of_one_length(monkeypatch):
+    monkeypatch.setattr(Loop, "evaluate", lambda self: signal.raise_signal(signal.SIGINT))
+    result = train(Run("it", 0.1, **SMALL))
+    assert result.status == "interrupted"
+    assert len(result.loss) == STEPS
+    assert result.train_loss == result.train_accuracy == result.test_loss == []
+
+
+def test_a_last_update_that_diverges_is_seen():
+    """Of one step in all, no training loss can show it."""
+    run = Run("wild", 1e38, dataset="digits", batch_size=1437, epochs=1, initialization="keras")
+    result = train(run)
+    assert np.isfinite(result.loss).all()
+    assert not np.isfinite(result.test_loss[-1])
+    assert result.status == "diverged"
+
+
 def test_it_stops_when_told():
     told = iter([False, False, False, True])
     result = train(Run("it", 0.1, **SMALL), should_stop=lambda: next(told))
@@ -211,6 +241,12 @@ def test_a_result_survives_saving(tmp_path):
     assert Result.load(result.save(tmp_path / "deep" / "it.json")) == result
 
 
+def test_speed_counts_every_example_once():
+    result = train(Run("it", 0.1, dataset="digits", batch_size=1000, epochs=3))
+    seen = result.examples_per_second * result.wall_time
+    assert seen == pytest.approx(3 * 1437, rel=0.01)
+
+
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"status": "finished"}', '{"a": 1}', "\x00"])
 def test_what_is_no_result_is_not_loaded(tmp_path, content):
     (tmp_path / "it.json").write_text(content)
@@ -230,6 +266,8 @@ def test_what_is_no_result_is_not_loaded(tmp_path, content):
         ({"optimizer": "Magic"}, ValueError, "'Magic'"),
         ({"optimizer": "schedules"}, ValueError, "'schedules'"),
         ({"optimizer_arguments": {"learning_rate": 1}}, ValueError, "must not hold learning_rate"),
+        ({"optimizer_arguments": [1]}, TypeError, "must be a mapping that JSON can hold"),
+        ({"optimizer_arguments": {"x": object()}}, TypeError, "a mapping that JSON can hold"),
         ({"epochs": 0}, ValueError, "epochs must be an integer >= 1"),
         ({"epochs": 1.5}, TypeError, "epochs must be an integer >= 1"),
         ({"batch_size": -1}, ValueError, "batch_size must be an integer >= 1"),
@@ -248,6 +286,29 @@ def test_equal_descriptions_have_equal_keys():
         for change in ({}, {"seed": 1}, {"epochs": 2}, {"optimizer_arguments": {"momentum": 0.9}})
     }
     assert len(keys) == 4
+
+
+def test_other_data_or_another_function_is_another_run():
+    """Or a comparison would take the old results for the new."""
+    data = datasets.load("digits")
+    inverted = dataclasses.replace(data, x_train=255 - data.x_train)
+    assert Run("it", 0.1, dataset=data).key() == Run("it", 0.1, dataset=data).key()
+    assert Run("it", 0.1, dataset=data).key() != Run("it", 0.1, dataset=inverted).key()
+
+    def key(build):
+        return Run("it", 0.1, model=build).key()
+
+    assert key(lambda seed: lenet(seed=seed)) == key(lambda seed: lenet(seed=seed))
+    assert key(lambda seed: lenet(seed=seed)) != key(lambda seed: lenet("keras", seed=seed))
+    assert key(functools.partial(lenet, "keras"))  # without a name of its own
+
+
+def test_a_description_stays_what_it_is():
+    arguments = {"momentum": 0.9}
+    run = Run("it", 0.1, optimizer_arguments=arguments)
+    before = run.key()
+    arguments["momentum"] = 0.5
+    assert run.key() == before
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
