@@ -216,7 +216,9 @@ def test_progress_is_told_up_to_the_last_step():
     train(Run("it", 0.1, **SMALL), on_progress=lambda done, steps, _: told.append((done, steps)))
     assert told[-1] == (2 * STEPS, 2 * STEPS)
     assert [done for done, _ in told] == sorted({done for done, _ in told})
-    assert len(told) > 4
+    # How many slices an epoch has depends on the machine, but the first is always a short one.
+    assert told[0][0] < STEPS
+    assert {STEPS, 2 * STEPS} <= {done for done, _ in told}
 
 
 def test_it_runs_in_a_background_thread():
