@@ -204,8 +204,9 @@ def train(
 ) -> Result:
     """Trains a model as described.
 
-    The same run on the same machine gives the same numbers. It may be called in a background
-    thread: all that Keras makes, it makes there.
+    The same run on the same machine gives the same numbers; on a GPU only after
+    `tf.config.experimental.enable_op_determinism()`. It may be called in a background thread: all
+    that Keras makes, it makes there.
 
     Args:
         run: What to train.
