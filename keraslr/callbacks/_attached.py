@@ -1,0 +1,68 @@
+"""State that a callback keeps with an optimizer, so that it is in every checkpoint.
+
+Keras saves an optimizer's own variables by their number, and skips them all where the count is
+another. So nothing is added to them: what a callback keeps is a layer, set as an attribute of the
+optimizer. Keras finds it there, and it saves its values under their names. It has to be attached
+before a checkpoint is restored; `set_model` is early enough for `BackupAndRestore`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+
+# Kept in doubles, as PyTorch keeps its own; JAX has none unless asked.
+FLOAT = "float32" if keras.backend.backend() == "jax" else "float64"
+INTEGER = "int32" if keras.backend.backend() == "jax" else "int64"
+
+
+def read(value: Any) -> np.ndarray:
+    """The value of a variable or tensor."""
+    # By way of a tensor: a variable's own way makes NumPy 2 warn.
+    return keras.ops.convert_to_numpy(keras.ops.convert_to_tensor(value))
+
+
+class Attached(keras.layers.Layer):
+    """Named numbers that live with an optimizer, outside of its numbered variables."""
+
+    def __init__(self) -> None:
+        super().__init__(trainable=False, dtype="float32")
+        self._saved: dict[str, keras.Variable] = {}
+
+    def number(self, name: str, value: Any, dtype: str, *, saved: bool = True) -> keras.Variable:
+        """Makes a variable; `value` may be an array."""
+        variable = keras.Variable(
+            np.asarray(value), dtype=dtype, trainable=False, name=name,
+            aggregation="only_first_replica",
+        )  # fmt: skip
+        if saved:
+            self._saved[name] = variable
+        return variable
+
+    def save_own_variables(self, store: Any) -> None:
+        """Writes the numbers by their names."""
+        for name, variable in self._saved.items():
+            store[name] = read(variable)
+
+    def load_own_variables(self, store: Any) -> None:
+        """Reads them; what a checkpoint does not have stays as it is."""
+        names = set(store.keys())
+        for name, variable in self._saved.items():
+            if name in names:
+                variable.assign(np.asarray(store[name]))
+
+
+def optimizer_of(model: keras.Model, callback: str) -> keras.Optimizer:
+    """The optimizer that updates the weights: the inner one, where loss scaling wraps it."""
+    optimizer = getattr(model, "optimizer", None)
+    if optimizer is None:
+        raise ValueError(f"{callback} needs a compiled model. Received: model={model!r}")
+    return getattr(optimizer, "inner_optimizer", optimizer)
+
+
+def attach(optimizer: keras.Optimizer, name: str, state: Attached) -> None:
+    """Makes `state` part of what is saved with the optimizer."""
+    if getattr(optimizer, name, None) is not state:
+        setattr(optimizer, name, state)
