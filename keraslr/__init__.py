@@ -1,9 +1,12 @@
 """Learning-rate schedules for Keras that equal PyTorch's to the number, and what goes with them."""
 
+from keraslr import callbacks as callbacks
+from keraslr import optimizers as optimizers
 from keraslr._version import __version__
 from keraslr.catalog import get
 from keraslr.checks import Finding, check
 from keraslr.comparison import Comparison, compare
+from keraslr.range_test import RangeTest, find_learning_rate
 from keraslr.scaling import linear_scaling
 from keraslr.schedules import (
     ChainedScheduler,
@@ -11,6 +14,7 @@ from keraslr.schedules import (
     ConstantLR,
     CosineAnnealingLR,
     CosineAnnealingWarmRestarts,
+    CycledMomentum,
     CyclicLR,
     ExponentialLR,
     FactorLR,
@@ -41,6 +45,7 @@ __all__ = [
     "ConstantLR",
     "CosineAnnealingLR",
     "CosineAnnealingWarmRestarts",
+    "CycledMomentum",
     "CyclicLR",
     "ExponentialLR",
     "FactorLR",
@@ -56,6 +61,7 @@ __all__ = [
     "PerEpoch",
     "PiecewiseConstantLR",
     "PolynomialLR",
+    "RangeTest",
     "Scaled",
     "Schedule",
     "SequentialLR",
@@ -65,6 +71,7 @@ __all__ = [
     "__version__",
     "check",
     "compare",
+    "find_learning_rate",
     "get",
     "linear_scaling",
     "parse",

@@ -11,9 +11,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-import keras
-
-from keraslr import schedules
+from keraslr import callbacks, schedules
 
 
 @dataclasses.dataclass(frozen=True)
@@ -211,10 +209,12 @@ _STRATEGIES = (
         start_lr=Range(0.0, 0.1, 0.0), mode=Fixed("linear"),
     ),
     _strategy(
-        "reduce on plateau", keras.callbacks.ReduceLROnPlateau,
+        "reduce on plateau", callbacks.ReduceLROnPlateau,
         "adapts to the validation metric; steady late convergence",
         "depends on the validation set; patience is hard to set",
         factor=Range(0.05, 0.9, 0.1), patience=Range(0, 20, 5),
+        threshold=Range(1e-6, 0.1, 1e-4, log=True), cooldown=Range(0, 10, 0),
+        min_lr=Range(0.0, 0.01, 0.0),
     ),
 )  # fmt: skip
 

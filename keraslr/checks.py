@@ -75,7 +75,9 @@ def check(schedule: Schedule, steps: int, steps_per_epoch: int | None = None) ->
         findings += _length_findings(part, clock)
         if per_epoch:
             findings += _clock_findings(part, clock, steps, per_epoch)
-    findings += _zero_findings(schedule, steps, per_epoch)
+    # A momentum of 0 is a momentum: plain gradient descent.
+    if not any(isinstance(part, schedules.CycledMomentum) for part, _ in parts):
+        findings += _zero_findings(schedule, steps, per_epoch)
     return list(dict.fromkeys(findings))
 
 
@@ -101,7 +103,7 @@ def _parts(schedule: Schedule, clock: _Clock) -> Iterator[tuple[Schedule, _Clock
         case schedules.ChainedScheduler():
             for each in schedule.schedules:
                 yield from _parts(each, clock)
-        case schedules.Scaled() | schedules.Clipped():
+        case schedules.Scaled() | schedules.Clipped() | schedules.CycledMomentum():
             yield from _parts(schedule.schedule, clock)
 
 

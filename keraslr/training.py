@@ -18,7 +18,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keraslr import datasets
+from keraslr import datasets, optimizers
 from keraslr._files import write_whole
 from keraslr._version import __version__
 from keraslr.datasets import Dataset
@@ -43,7 +43,8 @@ class Run:
         model: "lenet", or a function of a seed that builds a Keras model from float images in
             [0, 1] to logits.
         initialization: First weights of a named model, "pytorch" or "keras".
-        optimizer: Name of a class of `keras.optimizers`.
+        optimizer: Name of a class of `keras.optimizers` or, where that has none of the name, of
+            `keraslr.optimizers`.
         optimizer_arguments: Its arguments other than the learning rate.
         epochs: Passes over the training data, >= 1.
         batch_size: Examples per optimizer step, >= 1; the last step of an epoch takes what is left.
@@ -82,11 +83,10 @@ class Run:
                 f"initialization must be one of {', '.join(INITIALIZATIONS)}. "
                 f"Received: initialization={self.initialization!r}"
             )
-        kind = getattr(keras.optimizers, str(self.optimizer), None)
-        if not (isinstance(kind, type) and issubclass(kind, keras.Optimizer)):
+        if _optimizer(self.optimizer) is None:
             raise ValueError(
-                'optimizer must be the name of a class of keras.optimizers, such as "SGD". '
-                f"Received: optimizer={self.optimizer!r}"
+                "optimizer must be the name of a class of keras.optimizers or keraslr.optimizers, "
+                f'such as "SGD" or "Yogi". Received: optimizer={self.optimizer!r}'
             )
         try:
             # A copy, by way of JSON: the description must stay what it is.
@@ -234,9 +234,7 @@ def train(
     begin = time.perf_counter()
     try:
         result.model = _model(run)
-        optimizer = getattr(keras.optimizers, run.optimizer)(
-            learning_rate=run.schedule, **run.optimizer_arguments
-        )
+        optimizer = _optimizer(run.optimizer)(learning_rate=run.schedule, **run.optimizer_arguments)
         loop = Loop(result.model, optimizer, data, run.batch_size)
         result.device = loop.device
         for epoch in range(run.epochs):
@@ -276,6 +274,15 @@ def _function_name(function: Callable[..., Any]) -> str:
     constants = [each for each in code.co_consts if not isinstance(each, types.CodeType)]
     text = f"{code.co_code!r} {constants!r} {code.co_names!r}"
     return f"{name} {hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+def _optimizer(name: Any) -> Any:
+    """The optimizer class of that name, or None."""
+    for place in (keras.optimizers, optimizers):
+        kind = getattr(place, str(name), None)
+        if isinstance(kind, type) and issubclass(kind, keras.Optimizer):
+            return kind
+    return None
 
 
 def _model(run: Run) -> keras.Model:

@@ -17,6 +17,7 @@ RATES = st.sampled_from([1e-12, 0.1, 1e6]) | st.floats(-12, 6).map(lambda power:
 # For schedules made of schedules: rates whose products stay far from the ends of float32.
 MODERATE_RATES = st.sampled_from([0.1, 1.0]) | st.floats(-4, 1).map(lambda power: 10.0**power)
 SHARES = st.sampled_from([0.0, 1.0]) | st.floats(0, 1).filter(lambda share: not 0 < share < 1e-30)
+MOMENTA = st.sampled_from([0.0, 0.9, 0.99]) | st.floats(0.01, 0.999)
 FACTORS = st.sampled_from([1e-6, 1.0]) | st.floats(1e-6, 1.0)
 DECAYS = st.sampled_from([1.0, 1e-30]) | st.floats(1e-6, 1.0) | st.floats(0.999, 1.0)
 GAMMAS = DECAYS | st.sampled_from([2.0, 10.0]) | st.floats(1.0, 1.001) | st.floats(1.0, 3.0)
@@ -39,6 +40,7 @@ def accepted(
     rates: st.SearchStrategy[float] = RATES,
     most: int = LONGEST,
     gammas: st.SearchStrategy[float] = GAMMAS,
+    momentum: bool = True,
 ) -> dict[type, st.SearchStrategy[keraslr.Schedule]]:
     """For each class that is no combinator, schedules with settings from all that it accepts."""
     ticks, or_none, minimum = lengths(1, most), lengths(0, most), st.just(0.0) | rates
@@ -72,6 +74,14 @@ def accepted(
         )
 
     @st.composite
+    def cycled_momentum(draw):
+        # A cycle that grows has a momentum below 0.
+        kinds = accepted(rates, most, DECAYS, momentum=False)
+        cycle = draw(kinds[keraslr.CyclicLR] | kinds[keraslr.OneCycleLR])
+        low, high = sorted([draw(MOMENTA), draw(MOMENTA)])
+        return cycle.momentum_schedule(low, high)
+
+    @st.composite
     def multi_step(draw):
         milestones = sorted(draw(st.lists(or_none, max_size=8)))
         return keraslr.MultiStepLR(draw(rates), milestones, draw(gammas))
@@ -92,7 +102,7 @@ def accepted(
 
     shapes = st.sampled_from(["linear", "cosine", "1-sqrt"])
     builds = st.builds
-    return {
+    kinds = {
         keraslr.ConstantLR: builds(keraslr.ConstantLR, rates, FACTORS, ticks),
         keraslr.LinearLR: builds(keraslr.LinearLR, rates, FACTORS, SHARES, ticks),
         keraslr.StepLR: builds(keraslr.StepLR, rates, ticks, gammas),
@@ -119,6 +129,9 @@ def accepted(
         ),
         keraslr.PiecewiseConstantLR: piecewise(),
     }  # fmt: skip
+    if momentum:
+        kinds[keraslr.CycledMomentum] = cycled_momentum()
+    return kinds
 
 
 def compositions(
@@ -175,7 +188,12 @@ def chains(draw, gammas: st.SearchStrategy[float] = GAMMAS) -> keraslr.ChainedSc
     """Schedules that share an initial rate, some within a combinator that keeps it."""
     rate = draw(MODERATE_RATES)
     kinds = accepted(st.just(rate), 60, gammas)
-    without = (keraslr.CyclicLR, keraslr.OneCycleLR, keraslr.PiecewiseConstantLR)
+    without = (
+        keraslr.CyclicLR,
+        keraslr.OneCycleLR,
+        keraslr.CycledMomentum,
+        keraslr.PiecewiseConstantLR,
+    )
     plain = st.one_of(*(kinds[cls] for cls in kinds if cls not in without))
     either = plain | wrapped(plain).filter(lambda schedule: schedule.base_learning_rate == rate)
     return keraslr.ChainedScheduler(draw(st.lists(either, min_size=1, max_size=3)))
@@ -185,8 +203,9 @@ def chains(draw, gammas: st.SearchStrategy[float] = GAMMAS) -> keraslr.ChainedSc
 def steps_near(draw, schedule: keraslr.Schedule, last: int = LAST_STEP) -> list[int]:
     """Steps up to `last`: the schedule's own turning points, their neighbours, and any others."""
     marks = {0, 2**24, last}
-    for field in dataclasses.fields(schedule):
-        value = getattr(schedule, field.name)
+    timed = schedule.schedule if isinstance(schedule, keraslr.CycledMomentum) else schedule
+    for field in dataclasses.fields(timed):
+        value = getattr(timed, field.name)
         for each in value if isinstance(value, tuple) else (value,):
             if type(each) is int:
                 marks |= {k * each + shift for k in (1, 2, 3) for shift in (-1, 0, 1)}
@@ -204,6 +223,8 @@ def _examples() -> dict[str, keraslr.Schedule]:
         "triangular2": keraslr.CyclicLR(0.001, 0.1, 4, 7, mode="triangular2"),
         "exp_range": keraslr.CyclicLR(0.001, 0.1, 4, 7, mode="exp_range", gamma=0.97),
         "three phases": keraslr.OneCycleLR(0.1, 30, anneal_strategy="linear", three_phase=True),
+        "momentum of one cycle": keraslr.OneCycleLR(0.1, 40).momentum_schedule(),
+        "momentum of cycles": keraslr.CyclicLR(0.001, 0.1, 4, 7, "triangular2").momentum_schedule(),
         "per epoch": step.per_epoch(4),
         "smooth": fall.per_epoch(4, smooth=True),
         "constant warm-up": step.with_warmup(5, start_lr=0.01, mode="constant"),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from keraslr.models import lenet
 
@@ -12,10 +14,39 @@ def test_lenet_has_the_published_layers():
     model = lenet()
     assert model.count_params() == 61_706
     assert model.input_shape == (None, 28, 28, 1)
-    shapes = [layer.output.shape[1:] for layer in model.layers]
+    shapes = [layer.output.shape[1:] for layer in model.layers if layer.name[:5] != "re_lu"]
     assert shapes == [
         (28, 28, 6), (14, 14, 6), (10, 10, 16), (5, 5, 16), (400,), (120,), (84,), (10,),
     ]  # fmt: skip
+
+
+def test_relu_behind_the_pooling_changes_no_number():
+    # The published network has it before; outputs and gradients are the same to the bit.
+    ours, layers = lenet(seed=0), keras.layers
+    published = keras.Sequential(
+        [
+            keras.Input((28, 28, 1)),
+            layers.Conv2D(6, 5, padding="same", activation="relu"),
+            layers.MaxPooling2D(2),
+            layers.Conv2D(16, 5, activation="relu"),
+            layers.MaxPooling2D(2),
+            layers.Flatten(),
+            layers.Dense(120, activation="relu"),
+            layers.Dense(84, activation="relu"),
+            layers.Dense(10),
+        ]
+    )
+    published.set_weights(ours.get_weights())
+    rng = np.random.default_rng(0)
+    x, y = rng.random((64, 28, 28, 1), np.float32), rng.integers(0, 10, 64)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    outcome = []
+    for model in (ours, published):
+        with tf.GradientTape() as tape:
+            value = loss(y, model(x))
+        outcome.append([value, *tape.gradient(value, model.trainable_variables)])
+    for here, there in zip(*outcome, strict=True):
+        np.testing.assert_array_equal(np.asarray(here), np.asarray(there))
 
 
 def test_it_gives_logits():

@@ -17,7 +17,7 @@ from strategies import accepted, steps_near
 
 import keraslr
 
-GOLDENS = Path(__file__).parent / "goldens" / "schedules.npz"
+GOLDENS = Path(__file__).parent / "goldens"
 RELATIVE, ABSOLUTE = 2e-6, 1e-9
 CLASSES = (
     "ChainedScheduler",
@@ -38,18 +38,18 @@ CLASSES = (
 )
 
 
-def golden_cases():
-    """By class: each case's expression and PyTorch's rates, in double precision."""
-    cases = collections.defaultdict(list)
-    with np.load(GOLDENS) as file:
+def golden_cases(name):
+    """Each case's expression and PyTorch's values, in double precision."""
+    with np.load(GOLDENS / name) as file:
         for expression, row in zip(file["expressions"].tolist(), file["values"], strict=True):
             ends = np.flatnonzero(np.isnan(row))
-            rates = row[: ends[0]] if ends.size else row
-            cases[type(keraslr.parse(expression)).__name__].append((expression, rates))
-    return cases
+            yield expression, row[: ends[0]] if ends.size else row
 
 
-CASES = golden_cases()
+CASES = collections.defaultdict(list)
+for case in golden_cases("schedules.npz"):
+    CASES[type(keraslr.parse(case[0])).__name__].append(case)
+MOMENTUM_CASES = list(golden_cases("momentum.npz"))
 
 
 def excess(ours, expected):
@@ -62,26 +62,30 @@ def excess(ours, expected):
 
 @pytest.mark.parametrize(
     ("expression", "expected"),
-    [pytest.param(*case, id=case[0][:80]) for cases in CASES.values() for case in cases],
+    [
+        pytest.param(*case, id=case[0][:80])
+        for cases in [*CASES.values(), MOMENTUM_CASES]
+        for case in cases
+    ],
 )
 def test_equals_pytorch(expression, expected):
     assert excess(keraslr.parse(expression).values(len(expected)), expected) <= 1
 
 
-@pytest.mark.parametrize("name", CLASSES)
-def test_equals_pytorch_under_xla(name):
+@pytest.mark.parametrize(
+    "cases", [CASES[name] for name in CLASSES] + [MOMENTUM_CASES], ids=[*CLASSES, "momentum"]
+)
+def test_equals_pytorch_under_xla(cases):
     # XLA has its own sine, power and exponential, and fuses what stands side by side. All cases
     # of a class go into one function: a compilation costs more than its run.
-    schedules = [keraslr.parse(expression) for expression, _ in CASES[name]]
-    longest = max(len(expected) for _, expected in CASES[name])
+    schedules = [keraslr.parse(expression) for expression, _ in cases]
+    longest = max(len(expected) for _, expected in cases)
 
     @tf.function(jit_compile=True)
     def rates(steps):
         return tf.stack([schedule(steps) for schedule in schedules])
 
-    for ours, (expression, expected) in zip(
-        rates(tf.range(longest)).numpy(), CASES[name], strict=True
-    ):
+    for ours, (expression, expected) in zip(rates(tf.range(longest)).numpy(), cases, strict=True):
         assert excess(ours[: len(expected)], expected) <= 1, expression
 
 
@@ -117,6 +121,21 @@ def test_goldens_hold_every_mode_of_the_cycle_with_unequal_slopes():
     )
     assert set(kinds) == {"triangular", "triangular2", "exp_range"}
     assert min(kinds.values()) >= 3
+
+
+def test_goldens_hold_the_momentum_of_every_kind_of_cycle():
+    kinds = collections.Counter()
+    for expression, expected in MOMENTUM_CASES:
+        schedule = keraslr.parse(expression)
+        assert type(schedule) is keraslr.CycledMomentum
+        cycle = schedule.schedule
+        if isinstance(cycle, keraslr.OneCycleLR):
+            kinds[cycle.three_phase, cycle.anneal_strategy] += len(expected) > cycle.length
+        else:
+            kinds[cycle.mode] += len(expected) >= 150
+    assert len(kinds) == 7
+    assert min(kinds.values()) >= 5
+    assert sum(kinds.values()) >= 60
 
 
 @pytest.mark.parametrize("name", ["SequentialLR", "ChainedScheduler"])

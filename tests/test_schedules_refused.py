@@ -18,6 +18,7 @@ from keraslr.schedules import parameters, registered
 # What each parameter refuses. Written out, and not read from the declarations that it is to check.
 
 INNER = keraslr.ConstantLR(0.1)
+CYCLE = keraslr.CyclicLR(0.1, 0.5)
 
 
 class Text:
@@ -177,6 +178,14 @@ REFUSED = {
             "div_factor": POSITIVE,
             "final_div_factor": POSITIVE,
             "three_phase": FLAG,
+        },
+    ),
+    keraslr.CycledMomentum: (
+        {"schedule": CYCLE, "base_momentum": 0.5, "max_momentum": 0.9},
+        {
+            "schedule": (*NO_SCHEDULES, INNER, CYCLE.per_epoch(2), CYCLE * 0.5, [CYCLE]),
+            "base_momentum": (*NOT_NEGATIVE, 1, 1.0, 2, 0.91),
+            "max_momentum": (*NOT_NEGATIVE, 1, 1.0, 2, 0.49),
         },
     ),
     keraslr.LambdaLR: (

@@ -8,6 +8,7 @@ import importlib
 import inspect
 import math
 import pkgutil
+import re
 import subprocess
 import sys
 import textwrap
@@ -26,6 +27,7 @@ from keraslr import (
     ConstantLR,
     CosineAnnealingLR,
     CosineAnnealingWarmRestarts,
+    CycledMomentum,
     CyclicLR,
     ExponentialLR,
     FactorLR,
@@ -376,6 +378,13 @@ def test_combinators_and_corner_cases_give(schedule, expected):
         (FALL.held_after(3), HeldAfter(FALL, t=3)),
         (FALL * 2, Scaled(FALL, factor=2.0)),
         (2 * FALL, Scaled(FALL, 2.0)),
+        # The defaults of PyTorch, which are not the same for both.
+        (OneCycleLR(1.0, 9).momentum_schedule(), CycledMomentum(OneCycleLR(1.0, 9), 0.85, 0.95)),
+        (CyclicLR(0.1, 1.0).momentum_schedule(), CycledMomentum(CyclicLR(0.1, 1.0), 0.8, 0.9)),
+        (
+            CyclicLR(0.1, 1.0).momentum_schedule(0.5, max_momentum=0.6).per_epoch(3),
+            PerEpoch(CycledMomentum(CyclicLR(0.1, 1.0), 0.5, 0.6), 3),
+        ),
     ],
 )
 def test_methods_are_short_for_classes(short, long):
@@ -400,6 +409,10 @@ def test_only_numbers_multiply_a_schedule(factor):
         (
             lambda: CyclicLR(0.2, 0.1),
             r"max_lr must be >= base_lr. Received: max_lr=0.1, base_lr=0.2",
+        ),
+        (
+            lambda: CyclicLR(0.1, 0.2).momentum_schedule(0.9, 0.8),
+            r"max_momentum must be >= base_momentum. Received: max_momentum=0.8, base_momentum=0.9",
         ),
         (
             lambda: OneCycleLR(0.1),
@@ -497,6 +510,7 @@ def test_one_cycle_takes_its_length_in_either_way():
         (ChainedScheduler([FALL, HALVED]), 0.8),
         (CyclicLR(0.1, 0.8), None),
         (OneCycleLR(0.1, 10), None),
+        (OneCycleLR(0.1, 10).momentum_schedule(), None),
         (PiecewiseConstantLR([], [0.1]), None),
     ],
     ids=str,
@@ -676,7 +690,7 @@ def test_docstrings_of_schedules_have_formula_arguments_and_example(cls):
     assert args_of(cls.__doc__) == list(parameters(cls))
     for name, parameter in parameters(cls).items():
         assert f"    {name}: {parameter.meaning} " in cls.__doc__
-    assert "lr(t) = " in cls.__doc__ or "lr(step) = " in cls.__doc__
+    assert re.search(r"    (lr|momentum)\((t|step)\) = ", cls.__doc__)
     assert "Example:\n    >>> " in cls.__doc__
 
 

@@ -249,6 +249,16 @@ def test_speed_counts_every_example_once():
     assert seen == pytest.approx(3 * 1437, rel=0.01)
 
 
+def test_an_optimizer_of_this_package_is_found_by_its_name():
+    arguments = {"epsilon": 0.01, "initial_accumulator_value": 0.1}
+    run = Run("it", 0.05, optimizer="Yogi", optimizer_arguments=arguments, **SMALL)
+    losses = train(run).train_loss
+    assert losses[1] < losses[0]
+    assert losses == train(run).train_loss
+    adam = dataclasses.replace(run, optimizer="Adam", optimizer_arguments={"epsilon": 0.01})
+    assert losses != train(adam).train_loss
+
+
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"status": "finished"}', '{"a": 1}', "\x00"])
 def test_what_is_no_result_is_not_loaded(tmp_path, content):
     (tmp_path / "it.json").write_text(content)
@@ -265,7 +275,7 @@ def test_what_is_no_result_is_not_loaded(tmp_path, content):
         ({"dataset": "cats"}, ValueError, "'cats'"),
         ({"model": "resnet"}, ValueError, "'resnet'"),
         ({"initialization": "xavier"}, ValueError, "'xavier'"),
-        ({"optimizer": "Magic"}, ValueError, "'Magic'"),
+        ({"optimizer": "Magic"}, ValueError, "keras.optimizers or keraslr.optimizers.*'Magic'"),
         ({"optimizer": "schedules"}, ValueError, "'schedules'"),
         ({"optimizer_arguments": {"learning_rate": 1}}, ValueError, "must not hold learning_rate"),
         ({"optimizer_arguments": [1]}, TypeError, "must be a mapping that JSON can hold"),

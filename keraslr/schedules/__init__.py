@@ -15,7 +15,7 @@ from keraslr.schedules._combinators import (
 )
 from keraslr.schedules._cosine import CosineAnnealingLR, CosineAnnealingWarmRestarts
 from keraslr.schedules._curves import geometric
-from keraslr.schedules._cyclic import CyclicLR, OneCycleLR
+from keraslr.schedules._cyclic import CycledMomentum, CyclicLR, OneCycleLR
 from keraslr.schedules._decay import (
     ExponentialLR,
     FactorLR,
@@ -35,6 +35,7 @@ __all__ = [
     "ConstantLR",
     "CosineAnnealingLR",
     "CosineAnnealingWarmRestarts",
+    "CycledMomentum",
     "CyclicLR",
     "ExponentialLR",
     "FactorLR",

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from keras import ops
 
-from keraslr.schedules._base import Schedule, register
+from keraslr.schedules._base import Schedule, register, schedule
 from keraslr.schedules._curves import CURVES, geometric, select
-from keraslr.schedules._parameters import FLOAT32_LARGEST, choice, flag, integer, rate, real
+from keraslr.schedules._parameters import (
+    FLOAT32_LARGEST,
+    choice,
+    flag,
+    integer,
+    rate,
+    real,
+)
 from keraslr.schedules._ticks import Tensor, Ticks, float32
 
 
@@ -53,18 +60,28 @@ class CyclicLR(Schedule):
         """Ticks of one cycle."""
         return self.step_size_up + (self.step_size_down or self.step_size_up)
 
+    def momentum_schedule(
+        self, base_momentum: float = 0.8, max_momentum: float = 0.9
+    ) -> CycledMomentum:
+        """The momentum that PyTorch cycles beside this rate; see `CycledMomentum`."""
+        return CycledMomentum(self, base_momentum, max_momentum)
+
     def at(self, t: Ticks) -> Tensor:
+        return self._cycle(t, self.base_lr, self.max_lr)
+
+    def _cycle(self, t: Ticks, start: float, peak: float) -> Tensor:
+        """`start` at the ends of each cycle, `peak` (above or below) in the middle of the first."""
         now = t % self.cycle_length
         up, _ = now.between(0, self.step_size_up)
         _, down = now.between(self.step_size_up, self.cycle_length)
         height = select(now < self.step_size_up, up, down)
         # The swing starts as the whole span, so that a gamma > 1 overflows no sooner than the rate.
-        swing: Tensor = self.max_lr - self.base_lr
+        swing: Tensor = peak - start
         if self.mode == "triangular2" and swing:
             swing = geometric(swing, 0.5, t // self.cycle_length)
         elif self.mode == "exp_range" and swing:
             swing = geometric(swing, self.gamma, t)
-        return self.base_lr + swing * height
+        return start + swing * height
 
 
 @register
@@ -146,6 +163,12 @@ class OneCycleLR(Schedule):
         """None: the rates are set outright."""
         return None
 
+    def momentum_schedule(
+        self, base_momentum: float = 0.85, max_momentum: float = 0.95
+    ) -> CycledMomentum:
+        """The momentum that PyTorch cycles beside this rate; see `CycledMomentum`."""
+        return CycledMomentum(self, base_momentum, max_momentum)
+
     def at(self, t: Ticks) -> Tensor:
         return self._cycle(t, *self._rates())
 
@@ -171,3 +194,54 @@ class OneCycleLR(Schedule):
                 value = phase if value is None else ops.where(t.since(begin) > 0, phase, value)
             begin, rate_begin = end, rate_end
         return float32(value)
+
+
+@register
+class CycledMomentum(Schedule):
+    """The momentum that goes down where a cycle's rate goes up, and up where it goes down.
+
+        momentum(t) = max_momentum - (max_momentum - base_momentum) * height(t) * scale(t)
+
+    With a `CyclicLR`, height and scale are those of its formula; a gamma > 1 takes the momentum
+    below `base_momentum`, as in PyTorch. With a `OneCycleLR`, scale is 1 and height rises and falls
+    as the rate does between its first value and the highest, in the same shape; it stays 0 in the
+    last of three phases. `schedule.momentum_schedule(...)` makes one.
+
+    Pass it as `momentum` to `keraslr.optimizers.SGD` or as `beta_1` to `keraslr.optimizers.Adam`,
+    beside the schedule as `learning_rate`. If one of the two is run `per_epoch`, so must be the
+    other.
+
+    Example:
+        >>> rate = OneCycleLR(1.0, total_steps=11, pct_start=6 / 11, anneal_strategy="linear")
+        >>> CycledMomentum(rate, base_momentum=0.85, max_momentum=0.95).values(11)[[0, 5, 10]]
+        array([0.95, 0.85, 0.95], dtype=float32)
+
+    Same values as `cycle_momentum=True` gives in `torch.optim.lr_scheduler.OneCycleLR` and
+    `CyclicLR`.
+
+    Source: Smith, A Disciplined Approach to Neural Network Hyper-Parameters: Part 1 (2018).
+    """
+
+    schedule: OneCycleLR | CyclicLR = schedule("The rate's, a OneCycleLR or CyclicLR.")
+    base_momentum: float = real("Lowest momentum, where the rate is highest.", at_least=0, below=1)
+    max_momentum: float = real("Highest momentum, at the start.", at_least=0, below=1)
+
+    def __post_init__(self) -> None:
+        # Before the declaration is looked at, which accepts any schedule.
+        if not isinstance(self.schedule, OneCycleLR | CyclicLR):
+            raise TypeError(
+                "schedule must be a OneCycleLR or CyclicLR. "
+                f"Received: schedule={self.schedule!r} ({type(self.schedule).__name__})"
+            )
+        super().__post_init__()
+        if self.max_momentum < self.base_momentum:
+            raise ValueError(
+                "max_momentum must be >= base_momentum. Received: "
+                f"max_momentum={self.max_momentum}, base_momentum={self.base_momentum}"
+            )
+
+    def at(self, t: Ticks) -> Tensor:
+        low, high = self.base_momentum, self.max_momentum
+        if isinstance(self.schedule, OneCycleLR):
+            return self.schedule._cycle(t, high, low, high)
+        return self.schedule._cycle(t, high, low)

@@ -18,14 +18,14 @@ _LONGEST = 50_000
 _NUMBERS = re.compile(r"\d[\d.]*(?:e[-+]?\d+)?(?:,\s*)?")
 
 # The methods that make a schedule of a schedule.
-_METHODS = ("per_epoch", "with_warmup", "then", "clipped", "held_after")
+_METHODS = ("per_epoch", "with_warmup", "then", "clipped", "held_after", "momentum_schedule")
 
 
 def parse(text: str) -> Schedule:
     """The schedule that a line of Python describes, such as a schedule's `repr`.
 
-    Calls of registered schedules and of their combinator methods, numbers, strings and sequences
-    are understood; everything else is refused and nothing is evaluated.
+    Calls of registered schedules and of their methods that give a schedule, numbers, strings and
+    sequences are understood; everything else is refused and nothing is evaluated.
 
     Args:
         text: For example `"CosineAnnealingLR(0.3, T_max=15).with_warmup(5)"`.
@@ -87,6 +87,8 @@ def _build(node: ast.expr, text: str, depth: int = 0) -> Any:
             schedule = _build(inner, text, depth)
             if not isinstance(schedule, Schedule):
                 raise _refused(text, f"a call of {name} on something other than a schedule")
+            if not hasattr(schedule, name):
+                raise _refused(text, f"a call of {name}, which {type(schedule).__name__} lacks")
             return _called(getattr(schedule, name), node, text, depth)
     raise _refused(text, f"made of something else ({type(node).__name__})")
 

@@ -20,7 +20,7 @@ class InverseSqrtLR(Schedule):
         lr(t) = initial_learning_rate / sqrt(1 + (t - num_warmup_steps) / timescale)    after it
 
     Example:
-        >>> InverseSqrtLR(0.1, num_warmup_steps=2).values(9)[[0, 1, 2, 8]]
+        >>> InverseSqrtLR(0.1, num_warmup_steps=2).values(9)[[0, 1, 2, 8]].round(6)
         array([0.  , 0.05, 0.1 , 0.05], dtype=float32)
 
     Same values as `transformers.get_inverse_sqrt_schedule`.
