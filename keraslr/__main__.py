@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import multiprocessing
+import os
+import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -56,7 +61,7 @@ def _run(arguments: list[str]) -> int:
     )
     parser.add_argument("--version", action="version", version=f"keraslr {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for add in (_add_compare, _add_plot, _add_list):
+    for add in (_add_reproduce, _add_compare, _add_plot, _add_list):
         add(commands)
     options, rest = parser.parse_known_args(arguments)
     if rest and not hasattr(options, "rest"):
@@ -80,6 +85,150 @@ def _count(text: str) -> int:
     return number
 
 
+# reproduce
+
+
+def _add_reproduce(commands: Any) -> None:
+    command = commands.add_parser(
+        "reproduce",
+        allow_abbrev=False,
+        help="run the published comparisons again",
+        description="Runs every published comparison again and prints published, PyTorch's and "
+        "our figures with a verdict. Started again after an interruption it does only what is "
+        "missing.",
+    )
+    command.add_argument(
+        "--quick", action="store_true", help="leave out what takes long; some minutes instead of "
+        "most of an hour",
+    )  # fmt: skip
+    command.add_argument(
+        "--only", type=lambda text: text.split(","), metavar="PART,...",
+        help=f"of {','.join(documented.PARTS)}",
+    )  # fmt: skip
+    command.add_argument(
+        "--seeds", type=_count, metavar="N",
+        help="seeds of each random comparison; default: its own number",
+    )  # fmt: skip
+    command.add_argument(
+        "--jobs", type=_count, metavar="N",
+        help="processes, each on one core; default: one for each core",
+    )  # fmt: skip
+    command.add_argument(
+        "--dask", metavar="ADDRESS",
+        help="run on the Dask cluster of this scheduler instead (needs keraslr[dask])",
+    )  # fmt: skip
+    command.add_argument(
+        "--dataset", choices=("auto", "fashion_mnist", "digits"), default="auto",
+        help="auto is Fashion-MNIST, or scikit-learn's digits where that cannot be had",
+    )  # fmt: skip
+    command.add_argument(
+        "--output", type=Path, default=Path("results"), metavar="DIR",
+        help="folder for report.html, results.json, the pictures and every run; default: "
+        "%(default)s",
+    )  # fmt: skip
+    command.set_defaults(command=_reproduce)
+
+
+def _reproduce(options: argparse.Namespace) -> int:
+    from keraslr import datasets, report
+    from keraslr.reproduction import reproduce
+
+    data = datasets.load(options.dataset)
+    if data.substitute:
+        print(data.note)
+    with _executor(options) as executor, _bar() as progress:
+        found = _checked(
+            reproduce,
+            quick=options.quick,
+            only=options.only,
+            seeds=options.seeds,
+            output=options.output,
+            executor=executor,
+            dataset=data.name,
+            on_progress=progress,
+        )
+        found.save(options.output)
+    for shown in report.reproduction_tables(found):
+        report.show(shown)
+    counts = [f"{count} {name}" for name, count in found.counts().items() if count]
+    print(f"\n{', '.join(counts)}. {report.machine_line(found)}")
+    for name in ("report.html", "results.json"):
+        print(f"{name}: {options.output / name}")
+    for name, error in found.failures.items():
+        print(f"keraslr: {name} failed: {' '.join(error.split())}", file=sys.stderr)
+    if found.interrupted:
+        print("Interrupted: start the same command again to do what is missing.")
+        return 130
+    return 1 if found.failures else 0
+
+
+@contextlib.contextmanager
+def _executor(options: argparse.Namespace) -> Iterator[Executor]:
+    """Processes of this machine, or a Dask cluster."""
+    if options.dask is not None:
+        if options.jobs is not None:
+            raise UsageError("--jobs must be left out with --dask: the cluster has its own workers")
+        try:
+            from distributed import Client
+        except ImportError:
+            raise UsageError("--dask needs Dask: pip install 'keraslr[dask]'") from None
+        try:
+            client = Client(options.dask, timeout=10)
+        except (OSError, ValueError) as error:
+            raise UsageError(f"--dask must be the address of a scheduler: {error}") from None
+        with client:
+            yield client.get_executor()
+        return
+    # Forked processes would inherit a TensorFlow that has begun. Ctrl-C is the parent's to handle.
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(
+        options.jobs or os.cpu_count() or 1, context, initializer=signal.signal,
+        initargs=(signal.SIGINT, signal.SIG_IGN),
+    )  # fmt: skip
+    try:
+        yield pool
+    except BaseException:
+        _end(pool)
+        raise
+    _end(pool)
+
+
+def _end(pool: ProcessPoolExecutor) -> None:
+    """Ends the processes, also those in the middle of a job that nobody waits for any more."""
+    processes = list((pool._processes or {}).values())
+    pool.shutdown(wait=False, cancel_futures=True)
+    for process in processes:
+        process.terminate()
+
+
+@contextlib.contextmanager
+def _bar() -> Iterator[Callable[[float, float, documented.Job | None], None]]:
+    """A progress bar with the time left."""
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"),
+        TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(elapsed_when_finished=False),
+    )  # fmt: skip
+    # Jobs end minutes apart, so the speed is taken over a long while.
+    with Progress(*columns, speed_estimate_period=1800, redirect_stdout=False) as bar:
+        task = bar.add_task("starting", total=None)
+
+        def progress(done: float, total: float, job: documented.Job | None) -> None:
+            described = "running" if job is None else f"{job.part}: {job.name}, seed {job.seed}"
+            bar.update(task, completed=done, total=total or 1, description=described)
+            if not bar.console.is_terminal and job is not None:
+                print(f"{done / total:4.0%}  {described}", flush=True)
+
+        yield progress
+
+
 # compare
 
 
@@ -95,7 +244,7 @@ def _add_compare(commands: Any) -> None:
         "--schedules",
         nargs="+",
         metavar="SCHEDULE",
-        default=list(documented.load().runs),
+        default=list(documented.lenet_schedules()),
         help="names of documented runs (%(default)s), names of the catalog, or lines like "
         '"mine=CosineAnnealingLR(0.3, T_max=20)"; counted in epochs unless --clock says otherwise',
     )
@@ -121,7 +270,7 @@ def _add_compare(commands: Any) -> None:
 
 
 def _named_schedules(texts: Sequence[str]) -> dict[str, Schedule]:
-    known = documented.load().runs
+    known = documented.lenet_schedules()
     named: dict[str, Schedule] = {}
     for text in texts:
         name, equals, expression = text.partition("=")
@@ -131,7 +280,7 @@ def _named_schedules(texts: Sequence[str]) -> dict[str, Schedule]:
         if name in named:
             raise UsageError(f"--schedules must have a name each, and {name!r} is there twice")
         if expression in known:
-            named[name] = known[expression].schedule
+            named[name] = known[expression]
         elif "(" in expression:
             named[name] = _checked(parse, expression)
         else:
@@ -179,22 +328,7 @@ def _compare(options: argparse.Namespace) -> int:
             output=options.output,
             on_progress=progress,
         )
-    source = documented.load()
-    full = (
-        data.name == source.settings["dataset"]
-        and options.epochs == source.settings["epochs"]
-        and batch_size == source.settings["batch_size"]
-    )
-    published = {name: run.published for name, run in source.runs.items() if name in schedules}
-    report.show(report.comparison_table(result, published if full else None))
-    if published and not full:
-        print(
-            f"The published figures are those of {source.settings['epochs']} epochs on "
-            "Fashion-MNIST with batches of 256; this run is not compared with them."
-        )
-    for name in published if full else ():
-        if source.runs[name].note:
-            print(f"{name}: {source.runs[name].note}")
+    report.show(report.comparison_table(result))
     print(f"Numbers: {options.output / 'results.json'}")
     print(f"Picture: {options.output / 'comparison.png'}")
     if result.interrupted:

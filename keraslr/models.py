@@ -70,4 +70,47 @@ def lenet(initialization: str = "pytorch", seed: int | None = None) -> keras.Mod
     )
 
 
+def resnet50(
+    schedule: keras.optimizers.schedules.LearningRateSchedule | float,
+    *,
+    input_shape: tuple[int, int, int] = (224, 224, 3),
+    classes: int = 1000,
+    momentum: float = 0.9,
+) -> keras.Model:
+    """ResNet-50, compiled for training from scratch with SGD under a schedule.
+
+    Args:
+        schedule: Learning rate, counted in optimizer steps.
+        input_shape: Height and width (each >= 32) and channels of the images.
+        classes: Number of classes.
+        momentum: Of SGD, with Nesterov's form.
+
+    Returns:
+        Compiled model from images to logits (batch, classes), with accuracy as a metric.
+
+    Raises:
+        ValueError: The images are too small, or the optimizer refuses its arguments.
+
+    Example:
+        >>> import keraslr, math
+        >>> steps_per_epoch = math.ceil(1_281_167 / 1024)
+        >>> rate = keraslr.linear_scaling(0.1, batch_size=1024)
+        >>> cosine = keraslr.CosineAnnealingLR(rate, T_max=85 * steps_per_epoch)
+        >>> model = keraslr.models.resnet50(cosine.with_warmup(5 * steps_per_epoch))
+
+    Source: He et al., Deep Residual Learning for Image Recognition (2016), by way of
+    `keras.applications.ResNet50`; rate and momentum as in He et al., Bag of Tricks for Image
+    Classification with Convolutional Neural Networks (2019).
+    """
+    model = keras.applications.ResNet50(
+        weights=None, input_shape=input_shape, classes=classes, classifier_activation=None
+    )
+    model.compile(
+        keras.optimizers.SGD(schedule, momentum=momentum, nesterov=True),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+    return model
+
+
 MODELS: MappingProxyType[str, Callable[..., keras.Model]] = MappingProxyType({"lenet": lenet})

@@ -14,10 +14,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from keraslr._files import write_whole
+from keraslr.objectives import OBJECTIVES, Objective
 from keraslr.schedules import Schedule
 
 if TYPE_CHECKING:
     from keraslr.comparison import Comparison
+    from keraslr.documented import Picture
     from keraslr.range_test import RangeTest
 
 # Okabe and Ito's colours, which people with any colour vision can tell apart, without their
@@ -164,3 +166,53 @@ def range_test_figure(result: RangeTest) -> Figure:
         figure.suptitle(result.problem or f"range test: {len(rates)} steps, {result.stopped}")
         _legend(figure, axes, columns=3)
         return figure
+
+
+def picture_figure(picture: Picture) -> Figure:
+    """A picture of a reproduced comparison: lines with their bands, or paths over contours."""
+    with LOCK:
+        figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+        axes = figure.add_subplot()
+        if picture.objective:
+            _contours(axes, OBJECTIVES[picture.objective], list(picture.lines.values()))
+        for index, (label, (x, y)) in enumerate(picture.lines.items()):
+            style = line_style(index)
+            if picture.objective:
+                style |= {"linewidth": 1.4, "marker": "o", "markersize": 2.5}
+            elif picture.markers:
+                style |= {"marker": "o", "markersize": 4}
+            axes.plot(x, y, label=label, **style)
+            if label in picture.bands:
+                at, low, high = picture.bands[label]
+                axes.fill_between(at, low, high, color=style["color"], alpha=0.15, linewidth=0)
+        _tidy(axes, picture.x, picture.y)
+        if picture.log_x:
+            axes.set_xscale("log")
+        if picture.log_y:
+            axes.set_yscale("log")
+        axes.set_title(picture.title, fontsize="medium", wrap=True)
+        if len(picture.lines) > 1:
+            _legend(figure, axes, columns=3)
+        return figure
+
+
+def _contours(axes: Axes, objective: Objective, paths: Sequence[Any]) -> None:
+    """Levels of an objective over its view, widened to what the paths reach of it."""
+    view = []
+    for (low, high), along in zip(objective.view, range(2), strict=True):
+        reached = np.concatenate([np.asarray(path[along], float) for path in paths])
+        reached = reached[np.isfinite(reached) & (reached > 2 * low - high)]
+        reached = reached[reached < 2 * high - low]
+        span = high - low
+        view.append((min([low, *(reached - 0.05 * span)]), max([high, *(reached + 0.05 * span)])))
+    x, y = (np.linspace(low, high, 200) for low, high in view)
+    grid = np.stack(np.meshgrid(x, y), axis=-1)
+    values = np.asarray(objective.values(grid))
+    # Levels that are dense where it is low: a valley's floor is what is raced for.
+    above = values - values.min()
+    levels = values.min() + above.max() * np.linspace(0, 1, 18)[1:] ** 3
+    axes.contour(x, y, values, levels=levels, colors="#9aa5b1", linewidths=0.6)
+    axes.set_xlim(*view[0])
+    axes.set_ylim(*view[1])
+    for minimum in objective.minima:
+        axes.plot(*minimum, marker="*", color="#000000", markersize=9, linestyle="none", zorder=5)

@@ -8,9 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from keraslr import ConstantLR, ExponentialLR, documented
+from keraslr import ConstantLR, ExponentialLR
 from keraslr.comparison import compare
-from keraslr.schedules import MultiStepLR
 
 SCHEDULES = {"high": ConstantLR(0.3, factor=1.0), "falling": ExponentialLR(0.3, gamma=0.5)}
 SMALL = {"dataset": "digits", "epochs": 2, "batch_size": 128, "clock": "epoch"}
@@ -170,18 +169,3 @@ def test_an_unwritable_folder_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="file"):
         compare(SCHEDULES, output=tmp_path / "file" / "below", **SMALL)
-
-
-def test_documented_runs_are_those_of_the_source():
-    source = documented.load()
-    assert list(source.runs) == ["constant", "multi-step", "cosine", "warm-up + cosine"]
-    assert source.runs["multi-step"].schedule == MultiStepLR(0.5, milestones=(15, 30), gamma=0.5)
-    cosine = source.runs["cosine"].schedule.values(30)
-    np.testing.assert_allclose(cosine[[0, 10, 20, 29]], [0.3, 0.155, 0.01, 0.01], rtol=1e-6)
-    warm = source.runs["warm-up + cosine"].schedule.values(30)
-    np.testing.assert_allclose(warm[[0, 1, 5, 20, 29]], [0, 0.06, 0.3, 0.01, 0.01], rtol=1e-6)
-    lagging = source.runs["warm-up + cosine"].as_run.values(30)
-    np.testing.assert_allclose(lagging[0], 0.3)
-    np.testing.assert_allclose(lagging[1:], warm[:-1])
-    with pytest.raises(ValueError, match="fashion_mnist_lenet"):
-        documented.load("imagenet")

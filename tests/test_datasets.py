@@ -1,4 +1,4 @@
-"""Fashion-MNIST through Keras's cache, what is said of bad files, and the stand-in."""
+"""Fashion-MNIST and the airfoil table through Keras's cache, bad files, and the stand-in."""
 
 from __future__ import annotations
 
@@ -151,3 +151,109 @@ def test_a_dataset_must_fit_together():
     images, labels = np.zeros((2, 28, 28, 1), np.uint8), np.zeros(3, np.int32)
     with pytest.raises(ValueError, match="2 images, 3 labels"):
         datasets.Dataset("mine", images, labels, images, labels[:2])
+
+
+AIRFOIL = "airfoil_self_noise.dat"
+
+
+@pytest.fixture(scope="module")
+def airfoil_file():
+    """The airfoil table, if Keras's cache has it."""
+    home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
+    path = home / "datasets" / AIRFOIL
+    if not path.exists():
+        pytest.skip(f"{AIRFOIL} is not in {path.parent} (set KERAS_HOME to a cache that has it)")
+    return path
+
+
+@pytest.fixture
+def empty_cache(tmp_path, monkeypatch):
+    """A cache with nothing in it, where Keras may download nothing."""
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    monkeypatch.setattr(keras.utils, "get_file", pytest.fail)
+    (tmp_path / "datasets").mkdir()
+    return tmp_path / "datasets"
+
+
+def test_the_airfoil_table_is_standardised(airfoil_file):
+    features, target = datasets.airfoil()
+    assert (features.shape, target.shape) == ((1500, 5), (1500,))
+    assert (features.dtype, target.dtype) == (np.float32, np.float32)
+    # 800 Hz and 126.201 dB, over means of 2886.381 and 124.83594 and deviations of 3151.524
+    # and 6.89636. With n - 1 they differ in the fourth digit.
+    assert features[0, 0] == pytest.approx(-0.662023, abs=2e-6)
+    assert target[0] == pytest.approx(0.197939, abs=2e-6)
+    np.testing.assert_allclose(features.mean(0), 0, atol=0.01)
+
+
+def test_an_airfoil_cache_that_keras_may_not_write_into_is_used(airfoil_file, empty_cache):
+    """Keras itself would look in the folder for temporary files."""
+    expected = airfoil_file.read_bytes()
+    (empty_cache / AIRFOIL).write_bytes(expected)
+    assert len(datasets.airfoil()[0]) == 1500
+    assert (empty_cache / AIRFOIL).read_bytes() == expected
+
+
+@pytest.mark.parametrize("damage", ["cut short", "empty", "a page", "one digit", "a folder"])
+def test_a_damaged_airfoil_file_is_named_and_never_replaced(airfoil_file, empty_cache, damage):
+    path, whole = empty_cache / AIRFOIL, airfoil_file.read_bytes()
+    content = {
+        "cut short": whole[:30_000],
+        "empty": b"",
+        "a page": b"<html>not found</html>",
+        "one digit": whole.replace(b"126.201", b"126.202", 1),
+    }.get(damage)
+    path.mkdir() if content is None else path.write_bytes(content)
+    with pytest.raises(datasets.DatasetError, match=r"damaged.*Delete it") as caught:
+        datasets.airfoil()
+    assert not isinstance(caught.value, datasets.UnreachableError)
+    assert str(path) in str(caught.value)
+    if content is not None:
+        assert path.read_bytes() == content
+
+
+def test_a_missing_airfoil_file_is_downloaded(airfoil_file, empty_cache, tmp_path, monkeypatch):
+    asked = []
+
+    def get_file(name, origin):
+        print("Downloading data")
+        asked.append((name, origin, socket.getdefaulttimeout()))
+        return str(shutil.copy(airfoil_file, tmp_path / "where Keras may write"))
+
+    monkeypatch.setattr(keras.utils, "get_file", get_file)
+    assert len(datasets.airfoil()[1]) == 1500
+    assert socket.getdefaulttimeout() is None
+    [(name, origin, timeout)] = asked
+    assert name == AIRFOIL
+    assert origin.startswith("https://archive.ics.uci.edu/")
+    assert origin.endswith(AIRFOIL)
+    assert timeout <= 10
+
+
+def test_another_file_than_the_airfoil_table_is_not_taken_for_it(
+    empty_cache, tmp_path, monkeypatch
+):
+    """Such as a page that asks for a password, in a network that has one."""
+    page = tmp_path / "page"
+    page.write_bytes(b"<html>Welcome</html>")
+    monkeypatch.setattr(keras.utils, "get_file", lambda name, origin: str(page))
+    with pytest.raises(datasets.DatasetError, match="damaged") as caught:
+        datasets.airfoil()
+    assert str(page) in str(caught.value)
+
+
+def test_without_cache_and_network_the_airfoil_table_is_an_error(tmp_path):
+    program = (
+        "from keraslr import datasets\n"
+        "try: datasets.airfoil()\n"
+        "except datasets.UnreachableError as error: print('ERROR', error)\n"
+    )
+    environment = {**os.environ, "KERAS_HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    environment |= {"https_proxy": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9"}
+    out = subprocess.run(
+        [sys.executable, "-c", program],
+        env=environment, capture_output=True, text=True, timeout=120, check=True,
+    ).stdout  # fmt: skip
+    assert out.startswith("ERROR")
+    for said in (str(tmp_path / "datasets" / AIRFOIL), "https://archive.ics.uci.edu", "Put the"):
+        assert said in out
