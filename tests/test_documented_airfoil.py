@@ -265,9 +265,10 @@ def test_damaged_data_are_said_and_not_replaced(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_the_published_losses_are_reproduced(table):
-    """All settings, as a quick reproduction runs them."""
-    results = [(job, job.function(**job.arguments)) for job in PART.jobs(Plan(quick=True))]
-    found = PART.findings(Plan(quick=True), results)
+    """Of thirty seeds: the losses are skewed, and of ten the deviation may come out too small."""
+    plan = Plan(seeds=30)
+    results = [(job, job.function(**job.arguments)) for job in PART.jobs(plan)]
+    found = PART.findings(plan, results)
     wrong = [
         line for line in found.lines if line.verdict not in (Verdict.REPRODUCED, Verdict.AGREES)
     ]
