@@ -31,7 +31,7 @@ reproduce: $(VENV)/.run
 	$(BIN)/python -m keraslr reproduce --output $(OUTPUT)-full
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest $(TESTS)
+	$(BIN)/python -m pytest --numprocesses logical --dist loadfile $(TESTS)
 
 lab: $(VENV)/.notebooks
 	$(BIN)/jupyter lab notebooks

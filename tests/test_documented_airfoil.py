@@ -11,8 +11,9 @@ import pytest
 
 from keraslr import datasets
 from keraslr.documented import _airfoil
-from keraslr.documented._airfoil import PART, Regression, half_square, shuffled, train
+from keraslr.documented._airfoil import PART, half_square, train
 from keraslr.documented._parts import Plan, Verdict, read_data
+from keraslr.documented._regression import Regression, shuffled
 
 DATA = read_data("airfoil")
 RUNS = {run["name"]: run for run in DATA["runs"]}

@@ -10,9 +10,9 @@ import pytest
 
 from keraslr import LambdaLR, parse
 from keraslr.documented import _polynomial
-from keraslr.documented._airfoil import Regression, shuffled
 from keraslr.documented._parts import Plan, read_data
 from keraslr.documented._polynomial import PART, compared, first_weights, make_data, make_model
+from keraslr.documented._regression import Regression, shuffled
 
 DATA = read_data("polynomial")
 SCHEDULES = {run["name"]: run["schedule"] for run in DATA["runs"]}

@@ -254,6 +254,20 @@ def test_the_command_names_what_is_wrong(arguments, said, tmp_path, capsys):
     assert said in capsys.readouterr().err
 
 
+def test_the_readme_has_the_table_of_the_full_run():
+    results = ROOT / "notebooks" / "results"
+    table = (results / "table.md").read_text().splitlines()
+    assert len(table) > 60
+    shown = (ROOT / "README.md").read_text().splitlines()
+    assert not [line for line in table if line and not line.startswith("#") and line not in shown]
+    full = json.loads((results / "results.json").read_text())
+    assert not full["plan"]["quick"]
+    assert not full["plan"]["substitute"]
+    assert full["done"] == full["jobs"]
+    for verdict, count in full["counts"].items():
+        assert not count or f"{count} {verdict}" in " ".join(shown)
+
+
 def lenet_result(loss=0.15, accuracy=0.94, test=0.88, status="finished"):
     return {
         "status": status, "train_loss": [2.0, loss], "train_accuracy": [0.3, accuracy],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -26,79 +26,9 @@ from keraslr.documented._parts import (
     judged,
     read_data,
 )
+from keraslr.documented._regression import Regression, shuffled
 
 _READINGS = 10  # of the loss, in each epoch
-
-
-class Regression:
-    """A regression whose steps run many at a time in TensorFlow's graph.
-
-    A step of so small a model takes a fraction of Python's way into and out of it. Model and
-    optimizer are plain Keras, and the numbers those of `fit` with the same rows in each batch.
-
-    Args:
-        model: Of Keras, from (rows, columns) to (rows, 1).
-        optimizer: Of Keras.
-        loss: From predictions and targets, both (rows,), to a number.
-    """
-
-    def __init__(
-        self,
-        model: keras.Model,
-        optimizer: keras.Optimizer,
-        loss: Callable[[tf.Tensor, tf.Tensor], tf.Tensor],
-    ):
-        self.model, self._optimizer, self._of = model, optimizer, loss
-        optimizer.build(model.trainable_variables)
-        self._first = [variable.numpy() for variable in optimizer.variables]
-        x, y = tf.TensorSpec(model.input_shape, tf.float32), tf.TensorSpec([None], tf.float32)
-        # int64, because TensorFlow keeps int32 tensors in the host's memory also on a GPU.
-        rows = tf.TensorSpec([None, None], tf.int64)
-        self._steps = tf.function(self._all_steps).get_concrete_function(x, y, rows)
-        self._loss = tf.function(self._whole_loss).get_concrete_function(x, y)
-
-    def begin(self, weights: Sequence[np.ndarray]) -> None:
-        """Begins again with these weights and a new optimizer: one graph serves many seeds."""
-        self.model.set_weights(weights)
-        for variable, first in zip(self._optimizer.variables, self._first, strict=True):
-            variable.assign(first)
-
-    def train(self, x: tf.Tensor, y: tf.Tensor, rows: np.ndarray) -> None:
-        """Takes a step for each batch in `rows`: places of its rows, integers (steps, batch)."""
-        self._steps(x, y, tf.constant(rows, tf.int64)).numpy()  # waits for a GPU
-
-    def loss(self, x: tf.Tensor, y: tf.Tensor) -> float:
-        """The loss over all of x (rows, columns) and y (rows,)."""
-        return float(self._loss(x, y))
-
-    def _whole_loss(self, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-        return self._of(self.model(x, training=False)[:, 0], y)
-
-    def _all_steps(self, x: tf.Tensor, y: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
-        variables, steps = self.model.trainable_variables, tf.shape(rows)[0]
-
-        def step(i: tf.Tensor) -> tuple[tf.Tensor]:
-            with tf.GradientTape() as tape:
-                predictions = self.model(tf.gather(x, rows[i]), training=True)[:, 0]
-                loss = self._of(predictions, tf.gather(y, rows[i]))
-            self._optimizer.apply(tape.gradient(loss, variables), variables)
-            return (i + 1,)
-
-        first = (tf.constant(0),)
-        # Each step needs the weights of the one before.
-        return tf.while_loop(lambda i: i < steps, step, first, parallel_iterations=1)[0]
-
-
-def shuffled(
-    generator: np.random.Generator, count: int, batch_size: int, epochs: int = 1
-) -> np.ndarray:
-    """The batches of some epochs: places of the rows, in each epoch each one once.
-
-    Returns:
-        Integers (steps, batch_size), with a row for each step.
-    """
-    orders = [generator.permutation(count).reshape(-1, batch_size) for _ in range(epochs)]
-    return np.concatenate(orders)
 
 
 def train(

@@ -10,7 +10,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keraslr.documented._airfoil import Regression, shuffled
 from keraslr.documented._parts import (
     Findings,
     Job,
@@ -21,6 +20,7 @@ from keraslr.documented._parts import (
     Statement,
     read_data,
 )
+from keraslr.documented._regression import Regression, shuffled
 from keraslr.schedules import parse
 
 _CLAIMED = "lambda"
