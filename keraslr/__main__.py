@@ -111,7 +111,7 @@ def _add_reproduce(commands: Any) -> None:
     )  # fmt: skip
     command.add_argument(
         "--jobs", type=_count, metavar="N",
-        help="processes, each on one core; default: one for each core",
+        help="processes, each on one core; default: one for each core, or one on a GPU",
     )  # fmt: skip
     command.add_argument(
         "--dask", metavar="ADDRESS",
@@ -191,6 +191,13 @@ def _executor(options: argparse.Namespace) -> Iterator[Executor]:
         _end(pool)
         raise
     _end(pool)
+
+
+def _usual_jobs() -> int:
+    """One for each core; but each process would take all of a GPU's memory."""
+    import tensorflow as tf
+
+    return 1 if tf.config.list_physical_devices("GPU") else os.cpu_count() or 1
 
 
 def _end(pool: ProcessPoolExecutor) -> None:
