@@ -182,7 +182,7 @@ def _executor(options: argparse.Namespace) -> Iterator[Executor]:
     # Forked processes would inherit a TensorFlow that has begun. Ctrl-C is the parent's to handle.
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(
-        options.jobs or os.cpu_count() or 1, context, initializer=signal.signal,
+        options.jobs or _usual_jobs(), context, initializer=signal.signal,
         initargs=(signal.SIGINT, signal.SIG_IGN),
     )  # fmt: skip
     try:
