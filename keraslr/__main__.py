@@ -151,7 +151,9 @@ def _reproduce(options: argparse.Namespace) -> int:
     for shown in report.reproduction_tables(found):
         report.show(shown)
     counts = [f"{count} {name}" for name, count in found.counts().items() if count]
-    print(f"\n{', '.join(counts)}. {report.machine_line(found)}")
+    if counts:
+        print(f"\n{', '.join(counts)}.")
+    print(report.machine_line(found))
     for name in ("report.html", "results.json"):
         print(f"{name}: {options.output / name}")
     for name, error in found.failures.items():

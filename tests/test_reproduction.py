@@ -232,7 +232,8 @@ def test_the_command_runs_real_parts_and_writes_a_report(tmp_path, capsys):
     arguments = ["reproduce", "--quick", "--only", "descent,curves", "--output", str(tmp_path)]
     assert main([*arguments, "--jobs", "1"]) == 0
     said = capsys.readouterr().out
-    assert " reproduced. 20" in said  # and nothing else, before the date
+    assert " reproduced.\n" in said
+    assert "not reproduced" not in said
     assert "report.html" in said
     page = (tmp_path / "report.html").read_text()
     assert "-0.057646" in page
@@ -365,7 +366,7 @@ if __name__ == "__main__":
             os.kill(next(iter(cluster.workers.values())).process.pid, signal.SIGKILL)
             print("killed", flush=True)
         threading.Thread(target=kill_one, daemon=True).start()
-        arguments = ["reproduce", "--only", "polynomial", "--seeds", "2"]
+        arguments = ["reproduce", "--only", "polynomial,descent", "--seeds", "2"]
         status = main([*arguments, "--output", str(output), "--dask", cluster.scheduler_address])
     sys.exit(status)
 """
@@ -377,10 +378,10 @@ if __name__ == "__main__":
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
     assert "killed" in run.stdout
-    arguments = ["reproduce", "--only", "polynomial", "--seeds", "2", "--jobs", "1"]
+    arguments = ["reproduce", "--only", "polynomial,descent", "--seeds", "2", "--jobs", "1"]
     assert main([*arguments, "--output", str(tmp_path / "serial")]) == 0
     there, here = (
         json.loads((tmp_path / name / "results.json").read_text()) for name in ("dask", "serial")
     )
     assert there["parts"] == here["parts"]
-    assert there["done"] == there["jobs"] >= 8
+    assert there["done"] == there["jobs"] >= 15
