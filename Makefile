@@ -1,5 +1,5 @@
 # make run        sets up, then runs the published comparisons again, as far as minutes allow
-# make reproduce  runs all of them, in most of an hour
+# make reproduce  runs all of them, in about an hour on two cores
 # make test       sets up, then runs the tests
 # make lab        opens the notebooks in JupyterLab
 # make app        serves the panels as a page
