@@ -434,7 +434,7 @@ def test_a_killed_run_resumed_by_keras_goes_on_where_it_was(tmp_path):
 @pytest.mark.parametrize(
     "value",
     [True, False, "0.9", None, [0.9], 1j, lambda: 0.9, np.array([0.9]), keraslr.OneCycleLR],
-    ids=repr,
+    ids=["True", "False", "text", "None", "list", "complex", "function", "array", "class"],
 )
 def test_what_is_neither_number_nor_schedule_is_a_type_error(cls, value):
     name = cls.scheduled
