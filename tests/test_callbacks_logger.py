@@ -166,8 +166,12 @@ def test_a_run_as_planned_gives_no_warning():
     model = compiled(SCHEDULE)
     with warnings.catch_warnings():
         warnings.simplefilter("error", LearningRateWarning)
-        logged(model, last=10, epochs=2)
-        logged(model, last=10, epochs=4, initial_epoch=2)
+        first = logged(model, last=10, epochs=2)
+        second = logged(model, last=10, epochs=4, initial_epoch=2)
+    for history, start in ((first, 0), (second, 20)):
+        for name in ("applied", "planned"):
+            expected = SCHEDULE.values(20, start)
+            np.testing.assert_allclose(steps(history, name), expected, rtol=1e-6)
 
 
 def test_a_checkpoint_with_other_iterations_is_named(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -60,6 +61,19 @@ def test_a_wheel_from_a_clean_clone_works_in_an_empty_environment(tmp_path):
         "print(keraslr.StepLR(0.1, step_size=2).values(3))\n"
     )
     assert "0.01" in run(python, "-c", program, **elsewhere)
+
+
+@pytest.mark.slow
+def test_the_readmes_code_runs_as_printed(tmp_path, fashion_mnist_folder):
+    """All of it in one program, from top to bottom; only the epochs are fewer."""
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert len(blocks) >= 3
+    code = re.sub(r"\bepochs=20\b", "epochs=2", "\n".join(blocks))
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    said = run(sys.executable, "-c", code, cwd=tmp_path, env=environment)
+    assert "the schedule fits the run" in said
+    assert "valley: 0." in said
+    assert (tmp_path / "range.png").exists()
 
 
 def test_python_versions_are_told_apart(tmp_path):

@@ -11,7 +11,7 @@ import numpy as np
 from keras import ops
 
 from keraslr.callbacks._attached import FLOAT, INTEGER, Attached, read
-from keraslr.schedules._base import Inner
+from keraslr.schedules._base import decoded_schedule
 
 _PACKAGE = "keraslr"
 
@@ -171,12 +171,10 @@ def _as_written(rate: Any) -> float:
     return float(str(np.float32(read(rate))))
 
 
-def _decoded(base: Any) -> Any:
-    if isinstance(base, dict) and str(base.get("registered_name")).startswith(f"{_PACKAGE}>"):
-        kinds = {f"{_PACKAGE}>{kind.__name__}": kind for kind in (PlateauSchedule, PlateauRate)}
-        kind = kinds.get(base["registered_name"])
-        return Inner("").decoded(base) if kind is None else kind.from_config(base["config"])
-    return keras.saving.deserialize_keras_object(base)
+def _decoded(base: dict[str, Any]) -> Any:
+    kinds = {f"{_PACKAGE}>{kind.__name__}": kind for kind in (PlateauSchedule, PlateauRate)}
+    kind = kinds.get(str(base.get("registered_name")))
+    return decoded_schedule(base) if kind is None else kind.from_config(base["config"])
 
 
 def in_doubles(rate: Any, step: Any) -> float:

@@ -8,7 +8,7 @@ import keras
 from keras import ops
 from keras.optimizers.schedules import LearningRateSchedule
 
-from keraslr.schedules._base import Inner
+from keraslr.schedules._base import decoded_schedule
 from keraslr.schedules._parameters import Number
 from keraslr.schedules._ticks import Tensor
 
@@ -36,10 +36,7 @@ class _NumberOrSchedule(Number):
         """The inverse of `encoded`; what it returns is validated afterwards."""
         if not isinstance(value, dict):
             return value
-        if str(value.get("registered_name")).startswith("keraslr>"):
-            # Of this package's schedules only the numbers are read: nothing is imported or called.
-            return Inner("").decoded(value)
-        return keras.saving.deserialize_keras_object(value, custom_objects=custom_objects)
+        return decoded_schedule(value, custom_objects)
 
 
 class _Scheduled(keras.optimizers.Optimizer):
