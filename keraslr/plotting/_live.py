@@ -1,0 +1,119 @@
+"""Training as it goes on."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from keraslr.plotting._chart import Chart
+from keraslr.plotting._style import LOCK, line_style, tidy
+
+_NOTHING = np.empty(0)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class TrainingCurve:
+    """What is drawn of a run; all times are in epochs.
+
+    Attributes:
+        label: Its name.
+        style: Number of its line's style.
+        times, loss, accuracy: Training loss and accuracy, and when.
+        test_times, test_loss, test_accuracy: The same on the test data.
+        rate_times, rate: Applied learning rate.
+        planned_times, planned: The schedule's learning rate.
+    """
+
+    label: str
+    style: int
+    times: np.ndarray = dataclasses.field(default_factory=lambda: _NOTHING)
+    loss: np.ndarray = dataclasses.field(default_factory=lambda: _NOTHING)
+    accuracy: np.ndarray = dataclasses.field(default_factory=lambda: _NOTHING)
+    test_times: np.ndarray = dataclasses.field(default_factory=lambda: _NOTHING)
+    test_loss: np.ndarray = dataclasses.field(default_factory=lambda: _NOTHING)
+    test_accuracy: np.ndarray = dataclasses.field(default_factory=lambda: _NOTHING)
+    rate_times: np.ndarray = dataclasses.field(default_factory=lambda: _NOTHING)
+    rate: np.ndarray = dataclasses.field(default_factory=lambda: _NOTHING)
+    planned_times: np.ndarray = dataclasses.field(default_factory=lambda: _NOTHING)
+    planned: np.ndarray = dataclasses.field(default_factory=lambda: _NOTHING)
+
+
+class TrainingChart(Chart):
+    """Loss and accuracy side by side, and the rate below: a colour a run.
+
+    Thin lines are of training, points of the test data; the planned rate is broken.
+    """
+
+    def __init__(self) -> None:
+        super().__init__((8.6, 5.4))
+        grid = self.figure.add_gridspec(2, 2, height_ratios=(3, 2), hspace=0.34, wspace=0.24)
+        self.loss = self.figure.add_subplot(grid[0, 0])
+        self.accuracy = self.figure.add_subplot(grid[0, 1])
+        self.rate = self.figure.add_subplot(grid[1, :])
+        tidy(self.loss, "", "loss")
+        tidy(self.accuracy, "", "accuracy")
+        tidy(self.rate, "epoch", "learning rate")
+        self.accuracy.set_ylim(0, 1)
+        for axes, what in (
+            (self.loss, "line: training, points: test"),
+            (self.accuracy, "line: training, points: test"),
+            (self.rate, "line: applied, broken: planned"),
+        ):
+            axes.set_title(what, fontsize=8.5, color="#555555", loc="right", pad=3)
+
+    def draw(self, curves: Sequence[TrainingCurve], epochs: float, *, log: bool = False) -> None:
+        """Shows these runs instead of the ones before.
+
+        Args:
+            curves: The runs.
+            epochs: Where the time axes end.
+            log: Whether the rate's axis is logarithmic.
+        """
+        with LOCK:
+            for axes in (self.loss, self.accuracy, self.rate):
+                for line in list(axes.lines):
+                    line.remove()
+                axes.set_xlim(-0.02 * epochs, 1.02 * epochs)
+            for curve in curves:
+                colour = line_style(curve.style)["color"]
+                training = {"color": colour, "linewidth": 1.3, "animated": True}
+                test = {**training, "marker": "o", "markersize": 4, "linewidth": 0.8}
+                self.loss.plot(curve.times, curve.loss, label=curve.label, **training)
+                self.loss.plot(curve.test_times, curve.test_loss, **test)
+                self.accuracy.plot(curve.times, curve.accuracy, **training)
+                self.accuracy.plot(curve.test_times, curve.test_accuracy, **test)
+                self.rate.step(
+                    curve.planned_times, curve.planned, where="post", color=colour,
+                    linewidth=1.2, linestyle=(0, (4, 3)), alpha=0.7, animated=True,
+                )  # fmt: skip
+                self.rate.step(
+                    curve.rate_times, curve.rate, where="post", color=colour, linewidth=2,
+                    animated=True,
+                )  # fmt: skip
+            self._limit(curves, log)
+            self.arrange([curve.label for curve in curves] if len(curves) > 1 else [])
+
+    def _limit(self, curves: Sequence[TrainingCurve], log: bool) -> None:
+        losses = _finite([each.loss for each in curves] + [each.test_loss for each in curves])
+        # What diverges is cut off, so that the rest can still be read.
+        high = min(losses.max(), max(4 * np.median(losses), 3.0)) if len(losses) else 2.5
+        self.loss.set_ylim(0, 1.05 * max(high, 1e-6))
+        rates = _finite([each.rate for each in curves] + [each.planned for each in curves])
+        positive = rates[rates > 0]
+        if log and len(positive):
+            self.rate.set_yscale("log")
+            self.rate.set_ylim(positive.min() / 1.5, positive.max() * 1.5)
+        else:
+            self.rate.set_yscale("linear")
+            self.rate.set_ylim(0, 1.08 * positive.max() if len(positive) else 1)
+
+    def arrange(self, labels: Sequence[str] = (), **_: float) -> None:
+        """See `Chart.arrange`; the axes lie in two rows."""
+        super().arrange(labels, left=0.75, top=0.3)
+
+
+def _finite(values: Sequence[np.ndarray]) -> np.ndarray:
+    together = np.concatenate([_NOTHING, *values])
+    return together[np.isfinite(together)]

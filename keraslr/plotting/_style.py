@@ -1,0 +1,66 @@
+"""What all figures share: colours, lines, axes, and the way to a file."""
+
+from __future__ import annotations
+
+import io
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from keraslr._files import write_whole
+
+# Okabe and Ito's colours, which people with any colour vision can tell apart, without their
+# yellow (too faint on white); from the eighth line on with another dash.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+DASHES = ("-", "--", ":", "-.")
+
+# Matplotlib is not thread-safe, and a training thread's owner draws while others do.
+LOCK = threading.RLock()
+
+
+def line_style(index: int) -> dict[str, Any]:
+    """Colour, dash and width of the line number `index`."""
+    return {
+        # Wider below and narrower above: a line that another covers still shows beside it.
+        "linewidth": max(1.2, 2.6 - 0.4 * index),
+        "color": COLOURS[index % len(COLOURS)],
+        "linestyle": DASHES[index // len(COLOURS) % len(DASHES)],
+    }
+
+
+def tidy(axes: Axes, x: str, y: str) -> None:
+    """Labels, a faint grid, no frame."""
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.margins(x=0.02)
+
+
+def legend(figure: Figure, axes: Axes, columns: int) -> None:
+    """A legend below the axes, where it covers nothing."""
+    handles, labels = axes.get_legend_handles_labels()
+    if handles:
+        figure.legend(
+            handles, labels, loc="outside lower center", ncols=min(columns, len(labels)),
+            frameon=False,
+        )  # fmt: skip
+
+
+def write_figure(figure: Figure, path: str | os.PathLike[str]) -> Path:
+    """Writes a picture, whole or not at all; the path's ending chooses the format.
+
+    Raises:
+        ValueError: Matplotlib has no such format; the error lists those it has.
+        OSError: The path cannot be written.
+    """
+    path = Path(path)
+    picture = io.BytesIO()
+    with LOCK:
+        figure.savefig(picture, format=path.suffix.lstrip(".") or "png", dpi=120)
+    write_whole(path, picture.getvalue())
+    return path

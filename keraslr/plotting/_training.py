@@ -1,0 +1,237 @@
+"""Figures of training: comparisons and range tests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import PolyCollection
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from keraslr.plotting._chart import Chart
+from keraslr.plotting._style import COLOURS, LOCK, legend, line_style, tidy
+
+if TYPE_CHECKING:
+    from keraslr.comparison import Comparison, Curve
+    from keraslr.range_test import RangeTest
+    from keraslr.summary import Summary
+
+
+_MARKED = 30
+_POINTS = 2000
+
+
+class ComparisonChart(Chart):
+    """Rate, training loss and test accuracy side by side: a line a schedule, a band its seeds.
+
+    What is still to be trained is there with its planned rate alone.
+
+    Args:
+        size: Width and height in inches.
+    """
+
+    def __init__(self, size: tuple[float, float] = (8.6, 4.1)):
+        super().__init__(size)
+        # Letters that can still be read where the page is narrow and shows the picture smaller.
+        self._font = 10.5
+        self._names: list[str] = []
+        self._behind: Any = None
+        self.rate, self.loss, self.accuracy = self.figure.subplots(1, 3)
+        for axes, label in (
+            (self.rate, "learning rate"),
+            (self.loss, "training loss"),
+            (self.accuracy, "test accuracy"),
+        ):
+            tidy(axes, "epoch", label)
+            axes.xaxis.label.set_size(self._font)
+            axes.yaxis.label.set_size(self._font)
+            axes.tick_params(labelsize=self._font - 1)
+            axes.xaxis.set_major_locator(MaxNLocator(4, integer=True, steps=(1, 2, 5, 10)))
+            self._linear(axes)
+        self._notes = [
+            axes.text(
+                0.5, 0.5, "", transform=axes.transAxes, ha="center", va="center", color="#777777",
+                fontsize=self._font,
+            )
+            for axes in (self.loss, self.accuracy)
+        ]  # fmt: skip
+
+    def draw(
+        self,
+        curves: Mapping[str, Curve],
+        planned: Sequence[tuple[str, Summary, int]] = (),
+        *,
+        note: str = "",
+        log: bool = False,
+    ) -> None:
+        """Shows these curves instead of the ones before.
+
+        Args:
+            curves: What has been trained, by schedule.
+            planned: Names, rates and steps per epoch of what is to be trained; its order is that
+                of the colours. Left out, that of `curves` is.
+            note: What stands in the axes in which there is no line.
+            log: Whether the loss's axis is logarithmic.
+        """
+        plans = {name: (summary, per_epoch) for name, summary, per_epoch in planned}
+        names = list(plans) or list(curves)
+        with LOCK:
+            for axes in (self.rate, self.loss, self.accuracy):
+                for artist in [*axes.lines, *axes.collections]:
+                    artist.remove()
+            for index, name in enumerate(names):
+                style = line_style(index)
+                if name in curves:
+                    times, rates = _with_end(curves[name].rate_epochs, curves[name].rate)
+                else:
+                    summary, per_epoch = plans[name]
+                    times = np.append(summary.at, summary.steps) / per_epoch
+                    rates = np.append(summary.rates, summary.rates[-1])
+                self.rate.step(times, rates, where="post", label=name, animated=True, **style)
+                if name in curves:
+                    self._figures(curves[name], style)
+            self._limit([curves[name] for name in names if name in curves], log)
+            for text in self._notes:
+                text.set_text("" if curves else note)
+            # What lies behind the lines: legend, bands and words.
+            behind = (names, note if not curves else "", list(curves.values()))
+            if behind != self._behind:
+                self._behind, self._frame = behind, None
+            if names != self._names:
+                self._names = names
+                self.arrange(names)
+
+    def _figures(self, curve: Curve, style: Mapping[str, Any]) -> None:
+        marked = {"marker": "o", "markersize": 3} if len(curve.epochs) <= _MARKED else {}
+        for axes, series in ((self.loss, curve.train_loss), (self.accuracy, curve.test_accuracy)):
+            axes.plot(curve.epochs, series.mean, animated=True, **style, **marked)
+            if series.runs > 1:
+                around = np.concatenate([curve.epochs, curve.epochs[::-1]])
+                edge = np.concatenate([series.low, series.high[::-1]])
+                # What `fill_between` makes, without its millisecond of finding out.
+                band = PolyCollection(
+                    [np.column_stack([around, edge])], color=style["color"], alpha=0.15, linewidth=0
+                )
+                axes.add_collection(band, autolim=False)
+
+    @staticmethod
+    def _linear(axes: Axes) -> None:
+        axes.yaxis.set_major_locator(MaxNLocator(5, steps=(1, 2, 2.5, 5, 10)))
+
+    def _limit(self, curves: Sequence[Curve], log: bool) -> None:
+        rates = [line.get_xydata() for line in self.rate.lines]
+        high = max((float(each[:, 1].max()) for each in rates), default=0.0)
+        end = max((float(each[-1, 0]) for each in rates), default=1.0)
+        self.rate.set_ylim(0, 1.05 * high or 1)
+        for axes in (self.rate, self.loss, self.accuracy):
+            axes.set_xlim(-0.02 * end, 1.02 * end)
+        self._limit_loss(curves, log)
+        low = min((each.test_accuracy.low.min() for each in curves), default=0.0)
+        high = max((each.test_accuracy.high.max() for each in curves), default=1.0)
+        margin = 0.05 * (high - low) or 0.05
+        self.accuracy.set_ylim(low - margin, high + margin)
+
+    def _limit_loss(self, curves: Sequence[Curve], log: bool) -> None:
+        high = max((float(each.train_loss.high.max()) for each in curves), default=0.0) or 1.0
+        lows = np.concatenate([np.empty(0), *(each.train_loss.low for each in curves)])
+        log = log and bool((lows > 0).any())
+        scale = "log" if log else "linear"
+        if self.loss.get_yscale() != scale:
+            self.loss.set_yscale(scale)
+            if not log:
+                self._linear(self.loss)
+        # Below a millionth of the highest there is nothing left to compare.
+        self.loss.set_ylim(max(lows[lows > 0].min(), 1e-6 * high) / 1.5 if log else 0, 1.05 * high)
+
+    def arrange(self, labels: Sequence[str] = (), **margins: float) -> None:
+        """See `Chart.arrange`; here the legend has larger letters, and is there for one line too.
+
+        Args:
+            labels: Labels of the legend.
+            **margins: Inches at the top, for a title.
+        """
+        with LOCK:
+            self._frame = None
+            for old in list(self.figure.legends):
+                old.remove()
+            width, height = self.figure.get_size_inches()
+            size = self._font - 0.5
+            rows = 0
+            if labels:
+                # Some letters are wide, and a line needs a sample beside them.
+                widest = 0.6 + 0.0085 * size * max(map(len, labels))
+                most = max(1, min(4, len(labels), int(width / widest)))
+                rows = -(-len(labels) // most)
+                # As many columns as fill these rows evenly.
+                self.figure.legend(
+                    *self.rate.get_legend_handles_labels(), loc="lower center",
+                    ncols=-(-len(labels) // rows), frameon=False, fontsize=size,
+                    borderaxespad=0.2, handlelength=1.6, columnspacing=1.4,
+                )  # fmt: skip
+            self.figure.subplots_adjust(
+                left=0.78 / width, right=1 - 0.12 / width,
+                top=1 - margins.get("top", 0.12) / height,
+                bottom=(0.6 + 0.22 * rows) / height,
+                wspace=0.85 / ((width - 0.9 - 2 * 0.85) / 3),
+            )  # fmt: skip
+
+
+def _with_end(times: np.ndarray, rates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The steps at which the rate changes, with the run's end: the others say nothing new."""
+    changes = np.flatnonzero(np.append(True, rates[1:] != rates[:-1]))
+    # More than the picture has dots is work for nothing.
+    changes = changes[:: -(-len(changes) // _POINTS)]
+    step = times[-1] / (len(times) - 1) if len(times) > 1 else 1.0
+    return np.append(times[changes], times[-1] + step), np.append(rates[changes], rates[-1])
+
+
+def comparison_figure(comparison: Comparison) -> Figure:
+    """Rate, training loss and test accuracy against epoch: a line a schedule, a band its seeds."""
+    chart = ComparisonChart((12, 4.9))
+    with LOCK:
+        chart.draw(comparison.curves())
+        chart.figure.suptitle(comparison.title, fontsize=12)
+        chart.arrange(list(comparison.curves()), top=0.5)
+        for axes in chart.figure.axes:
+            for line in axes.lines:
+                line.set_animated(False)  # nobody draws it apart from the axes
+        return chart.figure
+
+
+def range_test_figure(result: RangeTest) -> Figure:
+    """Loss against the rates of a range test, with a mark at each suggested rate.
+
+    The smoothed loss is a line over the faint losses of the batches. What diverges is cut off, so
+    that the fall can be seen.
+    """
+    with LOCK:
+        figure = Figure(figsize=(8, 4.8), layout="constrained")
+        axes = figure.add_subplot()
+        rates, smoothed = result.learning_rates, result.smoothed
+        axes.plot(rates, result.losses, color=COLOURS[0], alpha=0.3, linewidth=1, label="loss")
+        axes.plot(rates, smoothed, color=COLOURS[0], linewidth=2, label="smoothed loss")
+        tidy(axes, "learning rate", "loss")
+        if result.sweep == "exponential":
+            axes.set_xscale("log")
+        finite = smoothed[np.isfinite(smoothed)]
+        if len(finite):
+            low, before = finite.min(), finite[: np.argmin(finite) + 1].max()
+            # Where nothing fell there is a rise to show, if it is not the divergence.
+            span = max(before - low, min(finite.max() - low, abs(low)), 1e-6)
+            losses = result.losses[np.isfinite(result.losses)]
+            axes.set_ylim(min(low, losses.min()) - 0.1 * span, low + 1.4 * span)
+        for marker, colour, (name, rate) in zip(
+            "o^s", COLOURS[1:], result.suggestions.items(), strict=False
+        ):
+            if rate is not None:
+                axes.axvline(rate, color=colour, linewidth=1, linestyle=":")
+                axes.plot(
+                    rate, np.interp(rate, rates, smoothed), color=colour, marker=marker,
+                    markersize=8, linestyle="none", label=f"{name}: {rate:.2g}",
+                )  # fmt: skip
+        figure.suptitle(result.problem or f"range test: {len(rates)} steps, {result.stopped}")
+        legend(figure, axes, columns=3)
+        return figure
