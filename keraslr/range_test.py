@@ -176,6 +176,7 @@ def find_learning_rate(
     stop_factor: float = 4.0,
     seed: int = 0,
     verbose: int = 0,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> RangeTest:
     """Trains for some steps under a rising learning rate, sees the loss, and undoes it all.
 
@@ -214,6 +215,9 @@ def find_learning_rate(
             unless it is negative); > 1. It also stops at a loss that is not finite.
         seed: Of the order of the examples in arrays, >= 0.
         verbose: 0 for silence, 1 for a progress bar.
+        on_progress: Called after each step with the steps done and the steps in all, of which a
+            loss that diverges leaves some undone. An exception that it raises ends the test and
+            is passed on, with everything put back: so a test is stopped.
 
     Returns:
         `RangeTest`: the curve and the suggestions.
@@ -275,6 +279,8 @@ def find_learning_rate(
             smoothed.append(average / (1 - smoothing ** len(losses)))
             bar.set_postfix_str(f"rate {rate:.2e}, loss {smoothed[-1]:.4g}", refresh=False)
             bar.update()
+            if on_progress is not None:
+                on_progress(len(losses), steps)
             best = min(smoothed)
             far = smoothed[-1] - best > (stop_factor - 1) * abs(best)
             if not np.isfinite(loss) or (far and len(losses) > _early(steps)):

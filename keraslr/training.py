@@ -8,7 +8,6 @@ import json
 import math
 import os
 import platform
-import time
 import types
 from collections.abc import Callable, Mapping
 from importlib import metadata
@@ -132,8 +131,9 @@ class Result:
 
     Attributes:
         run: Its description.
-        status: "finished", "diverged" (a loss that is not finite), "stopped" (by `should_stop`)
-            or "interrupted" (by Ctrl-C). Whatever it is, the numbers are all that was done.
+        status: "finished", "diverged" (a loss that is not finite), "stopped" (by `should_stop`),
+            "interrupted" (by Ctrl-C) or "failed" (of a `LiveRun`: by its error). Whatever it is,
+            the numbers are all that was done.
         loss, accuracy: Per step: mean loss of the batch, and its share of right answers, both
             before the update.
         learning_rate: Per step: the rate that the update applied.
@@ -196,6 +196,41 @@ class Result:
         return result
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Record:
+    """The figures of a run that may be under way, as at one moment.
+
+    Attributes:
+        loss, accuracy, learning_rate: Per step: float arrays of one length; see `Result`.
+        train_loss, train_accuracy, test_loss, test_accuracy, epoch_seconds: Per epoch that was
+            tested: lists of one length; see `Result`.
+        test_steps: Per such epoch: steps done at its end. Where a run was stopped within an epoch
+            and then went on with the next, no multiple of the steps of an epoch.
+    """
+
+    loss: np.ndarray
+    accuracy: np.ndarray
+    learning_rate: np.ndarray
+    train_loss: list[float]
+    train_accuracy: list[float]
+    test_loss: list[float]
+    test_accuracy: list[float]
+    epoch_seconds: list[float]
+    test_steps: list[int]
+
+    @classmethod
+    def of(cls, result: Result, test_steps: list[int]) -> Record:
+        """Copies of what a result holds, also while another thread appends to it."""
+        # Epochs first: all steps of the epochs that are read here are then there.
+        names = ("train_loss", "train_accuracy", "test_loss", "test_accuracy", "epoch_seconds")
+        by_epoch = [*(list(getattr(result, name)) for name in names), list(test_steps)]
+        by_step = [list(each) for each in (result.loss, result.accuracy, result.learning_rate)]
+        epochs, steps = min(map(len, by_epoch)), min(map(len, by_step))
+        arrays = [np.array(each[:steps], float) for each in by_step]
+        lists: list[list[Any]] = [each[:epochs] for each in by_epoch]
+        return cls(arrays[0], arrays[1], arrays[2], *lists)
+
+
 def train(
     run: Run,
     *,
@@ -222,38 +257,49 @@ def train(
         RuntimeError: Keras runs on another backend than TensorFlow.
         DatasetError: The dataset cannot be had, or is damaged.
     """
+    require_tensorflow()
+    from keraslr._loop import Trainer
+
+    data = dataset_of(run)
+    result = Result({**run.description(), "dataset": data.name}, versions=versions())
+    try:
+        Trainer(run, data, result).advance(run.epochs, on_progress, should_stop)
+    except KeyboardInterrupt:
+        result.status = "interrupted"
+    return result
+
+
+def require_tensorflow() -> None:
+    """A `RuntimeError` where Keras runs on another backend."""
     if keras.backend.backend() != "tensorflow":
         raise RuntimeError(
             "training needs Keras on TensorFlow (KERAS_BACKEND=tensorflow). "
             f"Received: backend={keras.backend.backend()!r}"
         )
-    from keraslr._loop import Loop
 
-    data = run.dataset if isinstance(run.dataset, Dataset) else datasets.load(run.dataset)
-    result = Result({**run.description(), "dataset": data.name}, versions=_versions())
-    begin = time.perf_counter()
-    try:
-        result.model = _model(run)
-        optimizer = _optimizer(run.optimizer)(learning_rate=run.schedule, **run.optimizer_arguments)
-        loop = Loop(result.model, optimizer, data, run.batch_size)
-        result.device = loop.device
-        for epoch in range(run.epochs):
-            # Of the seed and the epoch alone, so that an epoch can be run again by itself.
-            order = np.random.default_rng([run.seed, epoch]).permutation(loop.examples)
-            result.status = _epoch(loop, order, run.epochs, result, on_progress, should_stop)
-            if result.status != "running":
-                break
-        else:
-            result.status = "finished"
-            # As `fit` does at its end: with use_ema, the weights become their averages.
-            optimizer.finalize_variable_values(result.model.trainable_variables)
-    except KeyboardInterrupt:
-        result.status = "interrupted"
-    result.wall_time = round(time.perf_counter() - begin, 3)
-    epochs, steps = divmod(len(result.loss), -(-len(data.x_train) // run.batch_size))
-    seen = epochs * len(data.x_train) + steps * run.batch_size
-    result.examples_per_second = round(seen / result.wall_time, 1) if result.wall_time else 0.0
-    return result
+
+def dataset_of(run: Run) -> Dataset:
+    """What it is trained on, loaded.
+
+    Raises:
+        DatasetError: It cannot be had, or is damaged.
+    """
+    return run.dataset if isinstance(run.dataset, Dataset) else datasets.load(run.dataset)
+
+
+def model_of(run: Run) -> keras.Model:
+    """A new model of the kind that the run trains."""
+    if isinstance(run.model, str):
+        return MODELS[run.model](initialization=run.initialization, seed=run.seed)
+    return run.model(run.seed)
+
+
+def optimizer_of(run: Run, learning_rate: Any) -> keras.Optimizer:
+    """A new optimizer of the kind that the run has, at that rate or under that schedule."""
+    # A name that Keras does not count up: for each new name of a variable, TensorFlow keeps a
+    # kernel, and with it the variable's memory.
+    arguments = {"name": run.optimizer, **run.optimizer_arguments}
+    return _optimizer(run.optimizer)(learning_rate=learning_rate, **arguments)
 
 
 def _data_digest(data: Dataset) -> str:
@@ -285,60 +331,6 @@ def _optimizer(name: Any) -> Any:
     return None
 
 
-def _model(run: Run) -> keras.Model:
-    if isinstance(run.model, str):
-        return MODELS[run.model](initialization=run.initialization, seed=run.seed)
-    return run.model(run.seed)
-
-
-def _epoch(
-    loop: Any,
-    order: np.ndarray,
-    epochs: int,
-    result: Result,
-    on_progress: Progress | None,
-    should_stop: Callable[[], bool] | None,
-) -> str:
-    """Trains an epoch into the result; returns the status after it."""
-    begin, first_of_epoch, done = time.perf_counter(), len(result.loss), 0
-    steps = epochs * loop.steps_per_epoch
-    loop.shuffle(order)
-    while done < loop.steps_per_epoch:
-        if should_stop is not None and should_stop():
-            return "stopped"
-        loss, accuracy, rate = loop.slice(done)
-        infinite = np.flatnonzero(~np.isfinite(loss))
-        kept = int(infinite[0]) + 1 if len(infinite) else len(loss)
-        for record, values in (
-            (result.loss, loss),
-            (result.accuracy, accuracy),
-            (result.learning_rate, rate),
-        ):
-            record.extend(_short(values[:kept]))
-        if len(infinite):
-            return "diverged"
-        done += kept
-        if done < loop.steps_per_epoch and on_progress is not None:
-            on_progress(len(result.loss), steps, result)
-    sizes = loop.sizes(0, done)
-    test_loss, test_accuracy = loop.evaluate()
-    # All at once, after the last that takes time: Ctrl-C leaves them of one length.
-    result.train_loss.append(float(np.average(result.loss[first_of_epoch:], weights=sizes)))
-    result.train_accuracy.append(float(np.average(result.accuracy[first_of_epoch:], weights=sizes)))
-    result.test_loss.append(test_loss)
-    result.test_accuracy.append(test_accuracy)
-    result.epoch_seconds.append(round(time.perf_counter() - begin, 4))
-    if on_progress is not None:
-        on_progress(len(result.loss), steps, result)
-    # The last update of an epoch shows in no training loss of it.
-    return "running" if math.isfinite(test_loss) else "diverged"
-
-
-def _short(values: np.ndarray) -> list[float]:
-    """Float32 numbers as the shortest decimals that are theirs: 0.3, not 0.30000001192092896."""
-    return [float(str(value)) for value in values]
-
-
 def with_null(value: Any) -> Any:
     """`value` with None for the numbers that JSON does not have."""
     if isinstance(value, float):
@@ -350,6 +342,7 @@ def with_null(value: Any) -> Any:
     return value
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Of Python and of the packages that a result depends on."""
     packages = {name: metadata.version(name) for name in ("keras", "tensorflow", "numpy")}
     return {"python": platform.python_version(), "keraslr": __version__, **packages}

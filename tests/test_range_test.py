@@ -689,6 +689,38 @@ def test_the_text_is_short_and_has_the_rates():
     ]
 
 
+# Progress, and how it is stopped.
+
+
+def test_progress_is_told_after_each_step():
+    told = []
+    swept(network(), on_progress=lambda *numbers: told.append(numbers))
+    assert told == [(n, 12) for n in range(1, 13)]
+
+
+def test_the_step_that_diverges_is_told_too():
+    told = []
+    result = swept(network(), max_lr=1e30, on_progress=lambda *numbers: told.append(numbers))
+    assert result.stopped == "diverged"
+    assert told == [(n, 12) for n in range(1, len(result.losses) + 1)]
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_what_on_progress_raises_ends_the_test_and_leaves_no_trace(error):
+    def raising(steps, _):
+        moved.append(state(model)[0] != before[0])
+        if steps == 3:
+            raise error("enough")
+
+    model = fitted(with_state("adam"))
+    before, optimizer, moved = state(model), model.optimizer, []
+    with pytest.raises(error, match="enough"):
+        swept(model, on_progress=raising)
+    assert moved == [True] * 3
+    assert model.optimizer is optimizer
+    assert state(model) == before
+
+
 # The figure.
 
 
