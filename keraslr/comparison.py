@@ -3,199 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Executor, wait
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import Any
 
 from keraslr import datasets
-from keraslr._files import write_whole
+from keraslr._compared import FIGURES, Comparison, Curve, Row, Series
 from keraslr.schedules import Schedule
 from keraslr.schedules._parameters import Number
-from keraslr.training import Result, Run, train, with_null
+from keraslr.training import Result, Run, train
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+__all__ = ["FIGURES", "Comparison", "Curve", "Progress", "Row", "Series", "compare"]
 
 # Called with the run under way, the steps done of it, the steps done in all, and those to be done.
 Progress = Callable[[Run, int, int, int], None]
 
-_TITLES = {"lenet": "LeNet", "fashion_mnist": "Fashion-MNIST"}
-
-FIGURES = ("train_loss", "train_accuracy", "test_accuracy")
-
-
-@dataclasses.dataclass(frozen=True)
-class Series:
-    """One figure against time, over runs that differ in their seed.
-
-    Attributes:
-        mean, low, high: Arrays of one shape: mean, lowest and highest of the runs.
-        runs: Number of runs.
-    """
-
-    mean: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
-    runs: int
-
-
-@dataclasses.dataclass(frozen=True)
-class Curve:
-    """What a comparison draws of one schedule.
-
-    Attributes:
-        rate_epochs, rate: Applied learning rate against time in epochs, a value a step.
-        epochs: Epochs 1..n for the figures.
-        train_loss, test_accuracy: Figures over the seeds.
-    """
-
-    rate_epochs: np.ndarray
-    rate: np.ndarray
-    epochs: np.ndarray
-    train_loss: Series
-    test_accuracy: Series
-
-
-@dataclasses.dataclass(frozen=True)
-class Row:
-    """A schedule's line in the table: figures after the last epoch, over its finished runs.
-
-    Attributes:
-        name: The schedule's name.
-        finished, diverged, missing: Number of runs that reached their last epoch, that left the
-            finite numbers, and that are still to be done.
-        figures: Mean and standard deviation over the finished runs, by figure.
-        seconds: Mean wall time of a finished run.
-    """
-
-    name: str
-    finished: int
-    diverged: int
-    missing: int
-    figures: Mapping[str, tuple[float, float]]
-    seconds: float
-
-
-class Comparison:
-    """The results of `compare`.
-
-    Attributes:
-        runs: What was asked for.
-        results: What is done, in the same order; None for a run that is still to be done.
-        interrupted: Whether it was stopped before its end.
-    """
-
-    def __init__(
-        self, runs: Sequence[Run], results: Sequence[Result | None], interrupted: bool = False
-    ):
-        self.runs, self.results, self.interrupted = tuple(runs), tuple(results), interrupted
-
-    @property
-    def names(self) -> list[str]:
-        """The schedules' names, in their order."""
-        return list(dict.fromkeys(run.name for run in self.runs))
-
-    @property
-    def title(self) -> str:
-        """What was compared, in a line."""
-        run, seeds = self.runs[0], len({run.seed for run in self.runs})
-        model = run.model if isinstance(run.model, str) else run.model.__name__
-        data = run.dataset if isinstance(run.dataset, str) else run.dataset.name
-        model, data = _TITLES.get(model, model), _TITLES.get(data, data)
-        return (
-            f"{model} on {data}, {run.optimizer}, batch size {run.batch_size}, "
-            f"{run.epochs} {'epoch' if run.epochs == 1 else 'epochs'}, "
-            f"{seeds} {'seed' if seeds == 1 else 'seeds (band: lowest to highest)'}"
-        )
-
-    def of(self, name: str) -> list[Result]:
-        """The results of one schedule that reached their last epoch."""
-        pairs = zip(self.runs, self.results, strict=True)
-        return [r for run, r in pairs if run.name == name and r and r.status == "finished"]
-
-    def rows(self) -> list[Row]:
-        """The table, a row a schedule."""
-        return [self._row(name) for name in self.names]
-
-    def _row(self, name: str) -> Row:
-        finished = self.of(name)
-        statuses = [
-            result.status if result else "missing"
-            for run, result in zip(self.runs, self.results, strict=True)
-            if run.name == name
-        ]
-        figures = {}
-        for figure in FIGURES:
-            last = [getattr(result, figure)[-1] for result in finished]
-            figures[figure] = (
-                (float(np.mean(last)), float(np.std(last))) if last else (math.nan, math.nan)
-            )
-        return Row(
-            name=name,
-            finished=len(finished),
-            diverged=statuses.count("diverged"),
-            missing=len(statuses) - len(finished) - statuses.count("diverged"),
-            figures=figures,
-            seconds=float(np.mean([r.wall_time for r in finished])) if finished else math.nan,
-        )
-
-    def curves(self) -> dict[str, Curve]:
-        """What is drawn, by schedule; schedules without a finished run are left out."""
-        curves = {}
-        for name in self.names:
-            finished = self.of(name)
-            if finished:
-                rates = np.asarray(finished[0].learning_rate)
-                epochs = len(finished[0].train_loss)
-                curves[name] = Curve(
-                    rate_epochs=np.arange(len(rates)) * (epochs / len(rates)),
-                    rate=rates,
-                    epochs=np.arange(1, epochs + 1),
-                    train_loss=_series([r.train_loss for r in finished]),
-                    test_accuracy=_series([r.test_accuracy for r in finished]),
-                )
-        return curves
-
-    def plot(self) -> Figure:
-        """Rate, training loss and test accuracy against epoch."""
-        from keraslr.plotting import comparison_figure
-
-        return comparison_figure(self)
-
-    def summary(self) -> dict[str, Any]:
-        """The table and every run's last figures, as JSON holds them."""
-        return {
-            "title": self.title,
-            "interrupted": self.interrupted,
-            "table": [with_null(dataclasses.asdict(row)) for row in self.rows()],
-            "runs": [
-                {**run.description(), "status": result.status if result else "missing"}
-                | ({f: with_null(getattr(result, f)[-1:]) for f in FIGURES} if result else {})
-                for run, result in zip(self.runs, self.results, strict=True)
-            ],
-        }
-
-    def save(self, folder: str | os.PathLike[str]) -> Path:
-        """Writes `results.json` and `comparison.png`; returns the picture's path."""
-        from keraslr.plotting import write_figure
-
-        folder = Path(folder)
-        write_whole(folder / "results.json", json.dumps(self.summary(), indent=1, allow_nan=False))
-        return write_figure(self.plot(), folder / "comparison.png")
-
-    def __str__(self) -> str:
-        from keraslr.report import comparison_table, text
-
-        return text(comparison_table(self))
-
-    __repr__ = __str__
+# Runs that need no other start.
+_ENDED = ("finished", "diverged")
+_ASK_SECONDS = 0.2
 
 
 def compare(
@@ -211,13 +40,16 @@ def compare(
     batch_size: int = 256,
     clock: str = "step",
     output: str | os.PathLike[str] | None = None,
+    earlier: Comparison | None = None,
     executor: Executor | None = None,
     on_progress: Progress | None = None,
+    on_result: Callable[[Comparison], None] | None = None,
+    should_stop: Callable[[], bool] | None = None,
 ) -> Comparison:
     """Trains a model under several schedules, each with several seeds.
 
     With `output`, each finished run is written there at once and whole, and a second call does
-    only what is missing. Ctrl-C ends it early: what is done is kept and returned.
+    only what is missing. Ctrl-C and `should_stop` end it early: what is done is kept and returned.
 
     Args:
         schedules: Schedules (or constant rates) by name.
@@ -231,10 +63,16 @@ def compare(
         batch_size: Examples per optimizer step.
         clock: Whether the schedules count in "step" or in "epoch".
         output: Folder for the results; made if it is missing.
+        earlier: A comparison whose finished runs are not done again where they are asked for here.
         executor: Where the runs go, for example a `ProcessPoolExecutor`; here, one after another,
             if it is left out.
         on_progress: Called as it trains (with an executor, when a run has ended) with the run, the
             steps done of it, the steps done in all and the steps to be done in all.
+        on_result: Called with the comparison as it stands, after each run that ends.
+        should_stop: Asked some five times a second; once it says True, the run under way ends as
+            "stopped", and no other begins. Runs on an executor cannot be stopped: those that wait
+            are cancelled, those under way go on without being waited for (and with `output` are
+            still written).
 
     Returns:
         The `Comparison`: a table as text, `.rows()`, `.plot()` and every run's result.
@@ -272,20 +110,33 @@ def compare(
     ]
     if not runs:
         raise ValueError(f"seeds must be an integer >= 1 or hold a seed. Received: {seeds!r}")
-    paths = [_path(output, run) for run in runs]
-    results: list[Result | None] = [_finished(path) for path in paths]
-    missing = [index for index, result in enumerate(results) if result is None]
-    jobs = [_Job(index, runs[index], paths[index]) for index in missing]
+    known = _by_key(earlier)
+    results = [_found(_path(output, run), run, known) for run in runs]
+    jobs = [
+        _Job(index, runs[index], _path(output, runs[index]))
+        for index, result in enumerate(results)
+        if result is None
+    ]
     meter = _Meter(on_progress, epochs * steps_per_epoch, len(jobs))
+    asked = should_stop or (lambda: False)
     interrupted = False
+    done = _in_order(jobs, meter, asked) if executor is None else _on(executor, jobs, asked)
     try:
-        for job, result in _in_order(jobs, meter) if executor is None else _on(executor, jobs):
+        for job, result in done:
             results[job.index] = result
             if result.status == "interrupted":
                 raise KeyboardInterrupt
-            meter.ended(job.run)
+            interrupted = result.status == "stopped"
+            if not interrupted:
+                meter.ended(job.run)
+            if on_result is not None:
+                on_result(Comparison(runs, results, interrupted))
+            if interrupted:
+                break
     except KeyboardInterrupt:
         interrupted = True
+    # Stopped between two runs, it leaves some that never began.
+    interrupted = interrupted or any(result is None for result in results)
     comparison = Comparison(runs, results, interrupted)
     if output is not None:
         comparison.save(output)
@@ -315,31 +166,44 @@ class _Meter:
         self.before += self.steps
 
 
-def _in_order(jobs: Sequence[_Job], meter: _Meter) -> Iterator[tuple[_Job, Result]]:
+def _in_order(
+    jobs: Sequence[_Job], meter: _Meter, should_stop: Callable[[], bool]
+) -> Iterator[tuple[_Job, Result]]:
     """Trains here, one run after another."""
     for job in jobs:
-        yield job, _train_and_save(job, meter)
+        if should_stop():
+            return
+        yield job, _train_and_save(job, meter, should_stop)
 
 
-def _on(executor: Executor, jobs: Sequence[_Job]) -> Iterator[tuple[_Job, Result]]:
+def _on(
+    executor: Executor, jobs: Sequence[_Job], should_stop: Callable[[], bool]
+) -> Iterator[tuple[_Job, Result]]:
     """Trains on an executor, and yields each run as it ends."""
     futures = {executor.submit(_train_and_save, job): job for job in jobs}
+    waiting = set(futures)
     try:
-        for future in as_completed(futures):
-            yield futures[future], future.result()
+        while waiting:
+            ended, waiting = wait(waiting, _ASK_SECONDS, FIRST_COMPLETED)
+            for future in sorted(ended, key=lambda each: futures[each].index):
+                yield futures[future], future.result()
+            if should_stop():
+                return
     finally:
         for future in futures:
             future.cancel()
 
 
-def _train_and_save(job: _Job, meter: _Meter | None = None) -> Result:
+def _train_and_save(
+    job: _Job, meter: _Meter | None = None, should_stop: Callable[[], bool] | None = None
+) -> Result:
     report = None
     if meter is not None:
 
         def report(steps_done: int, *_: Any) -> None:
             meter(job.run, steps_done)
 
-    result = train(job.run, on_progress=report)
+    result = train(job.run, on_progress=report, should_stop=should_stop)
     if job.path is not None:
         result.save(job.path)
     # The weights stay where they were trained: many runs would be many models in memory.
@@ -360,17 +224,27 @@ def _path(output: str | os.PathLike[str] | None, run: Run) -> Path | None:
     return Path(output) / "runs" / f"{name}-seed{run.seed}-{run.key()}.json"
 
 
-def _finished(path: Path | None) -> Result | None:
-    """The result that lies there, if its run needs no other start."""
-    if path is None or not path.exists():
-        return None
-    try:
-        result = Result.load(path)
-    except (ValueError, KeyError, TypeError):
-        return None  # not one of ours, or of an older form: the run is done again
-    return result if result.status in ("finished", "diverged") else None
+def _by_key(earlier: Comparison | None) -> dict[str, Result]:
+    """The results that need not be made again, by their run's key."""
+    if earlier is None:
+        return {}
+    if not isinstance(earlier, Comparison):
+        raise TypeError(f"earlier must be a Comparison. Received: {earlier!r}")
+    pairs = zip(earlier.runs, earlier.results, strict=True)
+    return {run.key(): result for run, result in pairs if result and result.status in _ENDED}
 
 
-def _series(values: Sequence[Sequence[float]]) -> Series:
-    stacked = np.asarray(values, np.float64)
-    return Series(stacked.mean(0), stacked.min(0), stacked.max(0), len(stacked))
+def _found(path: Path | None, run: Run, known: Mapping[str, Result]) -> Result | None:
+    """The run's result, if it lies there or is known."""
+    if path is not None and path.exists():
+        try:
+            written = Result.load(path)
+        except (ValueError, KeyError, TypeError):
+            pass  # not one of ours, or of an older form: the run is done again
+        else:
+            if written.status in _ENDED:
+                return written
+    result = known.get(run.key()) if known else None
+    if path is not None and result is not None:
+        result.save(path)
+    return result

@@ -8,8 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from keraslr import ConstantLR, ExponentialLR
-from keraslr.comparison import compare
+from keraslr import ConstantLR, ExponentialLR, datasets
+from keraslr.comparison import Comparison, compare
+from keraslr.documented import lenet_schedules, published_figures
+from keraslr.training import Run
 
 SCHEDULES = {"high": ConstantLR(0.3, factor=1.0), "falling": ExponentialLR(0.3, gamma=0.5)}
 SMALL = {"dataset": "digits", "epochs": 2, "batch_size": 128, "clock": "epoch"}
@@ -169,3 +171,232 @@ def test_an_unwritable_folder_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="file"):
         compare(SCHEDULES, output=tmp_path / "file" / "below", **SMALL)
+
+
+def test_it_stops_in_the_middle_of_a_run_and_goes_on_later(comparison, tmp_path):
+    whole = comparison[1]
+    under_way = []
+
+    def stop():
+        return ("high", 1) in under_way
+
+    begun = compare(
+        SCHEDULES, seeds=2, output=tmp_path, should_stop=stop,
+        on_progress=lambda run, *_: under_way.append((run.name, run.seed)), **SMALL,
+    )  # fmt: skip
+    assert begun.interrupted
+    assert [result and result.status for result in begun.results] == [
+        "finished", "stopped", None, None,
+    ]  # fmt: skip
+    assert 0 < len(begun.results[1].loss) < 2 * 12
+    assert json.loads((tmp_path / "results.json").read_text())["interrupted"] is True
+    trained = []
+    ended = compare(
+        SCHEDULES, seeds=2, output=tmp_path, should_stop=lambda: False,
+        on_progress=lambda run, *_: trained.append((run.name, run.seed)), **SMALL,
+    )  # fmt: skip
+    assert not ended.interrupted
+    assert set(trained) == {("high", 1), ("falling", 0), ("falling", 1)}
+    for a, b in zip(whole.results, ended.results, strict=True):
+        np.testing.assert_allclose(a.loss, b.loss, rtol=1e-5)
+
+
+def test_stopped_before_the_first_run_nothing_is_trained():
+    result = compare(SCHEDULES, should_stop=lambda: True, **SMALL)
+    assert result.interrupted
+    assert result.results == (None, None)
+
+
+def test_a_stop_that_comes_after_the_last_run_is_none(comparison):
+    result = compare(
+        SCHEDULES, seeds=2, earlier=comparison[1], should_stop=lambda: True, **SMALL
+    )  # fmt: skip
+    assert not result.interrupted
+    assert [row.finished for row in result.rows()] == [2, 2]
+
+
+def test_each_result_is_told_as_it_comes():
+    seen = []
+    last = compare(SCHEDULES, on_result=seen.append, **SMALL)
+    assert [[bool(result) for result in each.results] for each in seen] == [
+        [True, False], [True, True],
+    ]  # fmt: skip
+    assert not any(each.interrupted for each in seen)
+    assert seen[-1].results == last.results
+    assert all(result.model is None for result in last.results)
+
+
+def test_earlier_runs_are_taken_over_and_written(comparison, tmp_path):
+    trained, told = [], []
+    again = compare(
+        SCHEDULES, seeds=3, earlier=comparison[1], output=tmp_path, on_result=told.append,
+        on_progress=lambda run, *_: trained.append((run.name, run.seed)), **SMALL,
+    )  # fmt: skip
+    assert set(trained) == {("high", 2), ("falling", 2)}
+    assert len(told) == 2
+    assert again.of("high")[:2] == comparison[1].of("high")
+    assert len(list(tmp_path.glob("runs/*.json"))) == 6
+
+
+def test_earlier_runs_of_other_settings_are_not_taken_over(comparison):
+    again = compare(
+        {"high": SCHEDULES["high"]}, earlier=comparison[1], should_stop=lambda: True,
+        **{**SMALL, "epochs": 3},
+    )  # fmt: skip
+    assert again.results == (None,)
+
+
+def test_earlier_must_be_a_comparison():
+    with pytest.raises(TypeError, match="earlier must be a Comparison"):
+        compare(SCHEDULES, earlier={}, **SMALL)
+
+
+def test_with_an_executor_a_stop_cancels_what_waits(tmp_path):
+    told = []
+    with ThreadPoolExecutor(1) as executor:
+        stopped = compare(
+            SCHEDULES, seeds=2, output=tmp_path, executor=executor, on_result=told.append,
+            should_stop=lambda: bool(told), **SMALL,
+        )  # fmt: skip
+        assert stopped.interrupted
+        assert stopped.results[0].status == "finished"
+        assert stopped.results[-1] is None
+    # One that was under way has been written by now; the last one never began.
+    assert 1 <= len(list(tmp_path.glob("runs/*.json"))) < 4
+
+
+PUBLISHED = {"dataset": "fashion_mnist", "epochs": 30, "batch_size": 256}
+MEANT, AS_RUN = lenet_schedules(), lenet_schedules("as run")
+
+
+@pytest.mark.parametrize(
+    ("way", "name", "said", "test_accuracy"),
+    [
+        ("as meant", "constant", "as run", 0.882),
+        ("as meant", "multi-step", "as meant", 0.884),
+        ("as run", "multi-step", "as run", 0.884),
+        ("as meant", "cosine", "as meant", 0.899),
+        ("as run", "cosine", "as run", 0.899),
+        ("as meant", "warm-up + cosine", "as meant", 0.905),
+        ("as run", "warm-up + cosine", "as run", 0.905),
+    ],
+)
+def test_published_figures_are_found(way, name, said, test_accuracy):
+    schedule = {"as meant": MEANT, "as run": AS_RUN}[way][name].per_epoch(235)
+    found = published_figures(Run("mine", schedule, **PUBLISHED))
+    assert (found.name, found.way, found.figures["test_accuracy"]) == (name, said, test_accuracy)
+    assert bool(found.note) == (said == "as meant")
+
+
+def test_a_schedule_is_known_by_its_rates():
+    assert published_figures(Run("mine", 0.3, **PUBLISHED)).name == "constant"
+    assert published_figures(Run("mine", 0.125, **PUBLISHED)).name == "multi-step"
+    assert published_figures(Run("mine", 0.31, **PUBLISHED)) is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"dataset": "digits"},
+        {"dataset": "auto"},
+        {"initialization": "keras"},
+        {"optimizer": "Adam"},
+        {"optimizer_arguments": {"momentum": 0.9}},
+        {"epochs": 29},
+        {"batch_size": 255},
+        {"schedule": MEANT["cosine"]},
+        {"schedule": MEANT["cosine"].per_epoch(234)},
+        {"schedule": MEANT["cosine"].per_epoch(235, smooth=True)},
+        {"schedule": MEANT["cosine"].per_epoch(235) * 0.99},
+        {"model": lambda seed: None},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_any_other_setting_has_no_published_figures(change):
+    settings = {"schedule": MEANT["cosine"].per_epoch(235), **PUBLISHED}
+    assert published_figures(Run("cosine", **settings)) is not None
+    assert published_figures(Run("cosine", **{**settings, **change})) is None
+
+
+def test_a_substitute_has_no_published_figures():
+    digits = datasets.digits()
+    substitute = datasets.Dataset(
+        "fashion_mnist", digits.x_train, digits.y_train, digits.x_test, digits.y_test,
+        substitute=True,
+    )  # fmt: skip
+    run = Run("constant", 0.3, **{**PUBLISHED, "dataset": substitute})
+    assert published_figures(run) is None
+
+
+def test_the_chart_shows_the_plan_and_then_what_came_of_it(comparison):
+    from keraslr.plotting import ComparisonChart
+    from keraslr.summary import summarize
+
+    chart = ComparisonChart()
+    planned = [
+        (name, summarize(schedule.per_epoch(12), 24), 12) for name, schedule in SCHEDULES.items()
+    ]
+    curves = comparison[1].curves()
+    chart.draw({}, planned, note="later")
+    assert [len(axes.lines) for axes in (chart.rate, chart.loss, chart.accuracy)] == [2, 0, 0]
+    assert [text.get_text() for text in chart.loss.texts] == ["later"]
+    falling = chart.rate.lines[1].get_xydata()
+    chart.draw({"falling": curves["falling"]}, planned, note="later")
+    assert [len(axes.lines) for axes in (chart.rate, chart.loss, chart.accuracy)] == [2, 1, 1]
+    assert [text.get_text() for text in chart.loss.texts] == [""]
+    # The colour is that of the plan, and the rates applied are those planned.
+    assert chart.loss.lines[0].get_color() == chart.rate.lines[1].get_color()
+    np.testing.assert_allclose(chart.rate.lines[1].get_xydata(), falling)
+    np.testing.assert_array_equal(
+        chart.loss.lines[0].get_ydata(), curves["falling"].train_loss.mean
+    )
+    (low, high), lowest = chart.loss.get_ylim(), curves["falling"].train_loss.low.min()
+    assert low == 0
+    chart.draw({"falling": curves["falling"]}, planned, log=True)
+    assert chart.loss.get_yscale() == "log"
+    assert 0 < chart.loss.get_ylim()[0] < lowest
+    assert chart.loss.get_ylim()[1] == high
+    chart.draw({}, planned, log=True)  # nothing to take the logarithm of
+    assert chart.loss.get_yscale() == "linear"
+
+
+def test_a_chart_that_is_drawn_again_is_the_same_as_a_new_one(comparison):
+    from keraslr.plotting import ComparisonChart
+    from keraslr.summary import summarize
+
+    planned = [
+        (name, summarize(schedule.per_epoch(12), 24), 12) for name, schedule in SCHEDULES.items()
+    ]
+    both, other = comparison[1].curves(), comparison[1].curves()
+    for curve in other.values():  # the same limits, and nothing in the same place
+        for series in (curve.train_loss, curve.test_accuracy):
+            middle = (series.low.min() + series.high.max()) / 2
+            for values in (series.mean, series.low, series.high):
+                values[:] = 2 * middle - values
+            values = series.low.copy()
+            series.low[:], series.high[:] = series.high, values
+    shown = [
+        (({}, planned), {"note": "later"}),
+        ((both, planned), {}),
+        ((other, planned), {}),
+        ((other, planned[::-1]), {}),
+        ((other, planned), {"log": True}),
+        ((both, planned), {}),
+        (({}, planned), {"note": "now"}),
+        (({}, planned), {"note": "later"}),
+    ]
+    kept, pictures = ComparisonChart(), []
+    for positional, named in shown:
+        new = ComparisonChart()
+        for chart in (kept, new):
+            chart.draw(*positional, **named)
+        pictures.append(kept.png())
+        assert pictures[-1] == new.png()
+        assert kept.png() == pictures[-1]
+    assert len(set(pictures)) == len(shown) - 2  # two come twice
+
+
+def test_a_comparison_of_nothing_done_can_be_drawn():
+    result = compare(SCHEDULES, should_stop=lambda: True, **SMALL)
+    assert isinstance(result, Comparison)
+    assert [len(axes.lines) for axes in result.plot().axes] == [0, 0, 0]

@@ -17,7 +17,12 @@ from keraslr.documented import (
     _lenet,
     _polynomial,
 )
-from keraslr.documented._lenet import lenet_schedules
+from keraslr.documented._lenet import (
+    Published,
+    collapsed,
+    lenet_schedules,
+    published_figures,
+)
 from keraslr.documented._parts import (
     Findings,
     Job,
@@ -38,10 +43,13 @@ __all__ = [
     "Part",
     "Picture",
     "Plan",
+    "Published",
     "Spread",
     "Statement",
     "Verdict",
+    "collapsed",
     "lenet_schedules",
+    "published_figures",
 ]
 
 _MODULES = (_descent, _airfoil, _lenet, _polynomial, _large_batch, _curves)

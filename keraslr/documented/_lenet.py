@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,6 +30,7 @@ from keraslr.training import Run, train
 FIGURES = {"train_loss": "train loss", "train_accuracy": "train acc.", "test_accuracy": "test acc."}
 DIGITS = 3
 _QUICK_EPOCHS = 5
+_EXAMPLES = 60_000
 # Chance is 0.1. A network whose units have died stays there; one that learns leaves it at once.
 _CHANCE = 0.15
 
@@ -65,9 +68,83 @@ def lenet_run(
     return plain | {"learning_rate": result.learning_rate[::steps_per_epoch]}
 
 
-def lenet_schedules() -> dict[str, Schedule]:
-    """The four schedules as they were meant, counted in epochs, by name."""
-    return {run["name"]: parse(run["as meant"]) for run in read_data("lenet")["runs"]}
+def lenet_schedules(way: str = "as meant") -> dict[str, Schedule]:
+    """The four schedules, counted in epochs, by name.
+
+    Args:
+        way: "as meant" by the source, or "as run" by it.
+    """
+    return {run["name"]: parse(run[way]) for run in read_data("lenet")["runs"]}
+
+
+@dataclasses.dataclass(frozen=True)
+class Published:
+    """What the source prints about a run.
+
+    Attributes:
+        name: The source's name for it.
+        way: "as run" where the figures come from the very same run; "as meant" where the source
+            meant this one, but ran another.
+        figures: After the last epoch of a single run without a seed: `train_loss`,
+            `train_accuracy` and `test_accuracy`.
+        note: In which way the run differed from the one meant, and what is known of that; "" where
+            it did not.
+    """
+
+    name: str
+    way: str
+    figures: Mapping[str, float]
+    note: str = ""
+
+
+def published_figures(run: Run) -> Published | None:
+    """The published figures beside which a run's own may be laid.
+
+    Those are of the LeNet with PyTorch's initialisation on Fashion-MNIST, with plain SGD, 30
+    epochs and batch size 256, under the rates of one of the four schedules. A run with anything
+    else has none; nor has one on "auto" or on images of one's own, which may be other ones.
+
+    Args:
+        run: The run. Its schedule counts in optimizer steps.
+
+    Returns:
+        The figures, or None.
+    """
+    data = read_data("lenet")
+    asked = (run.dataset, run.model, run.initialization, run.optimizer, run.epochs, run.batch_size)
+    published = (
+        "fashion_mnist", "lenet", "pytorch", "SGD", data["epochs"], data["batch_size"],
+    )  # fmt: skip
+    if asked != published or run.optimizer_arguments:
+        return None
+    known = _published_rates()
+    steps = len(next(iter(known.values())))
+    # By what it applies, not by how it is written: 0.3 is ConstantLR(0.3, factor=1.0).
+    rates = (
+        run.schedule.values(steps)
+        if isinstance(run.schedule, Schedule)
+        else np.full(steps, run.schedule, np.float32)
+    )
+    for way in WAYS:
+        for each in data["runs"]:
+            if np.array_equal(rates, known[each["name"], way]):
+                note = " ".join(each[key] for key in ("note", "collapse") if key in each)
+                return Published(
+                    each["name"], way, dict(each["published"]), note if way == "as meant" else ""
+                )
+    return None
+
+
+@functools.cache
+def _published_rates() -> dict[tuple[str, str], np.ndarray]:
+    """The rate of every step, by the run's name and way."""
+    data = read_data("lenet")
+    steps_per_epoch = math.ceil(_EXAMPLES / data["batch_size"])
+    return {
+        (name, way): schedule.per_epoch(steps_per_epoch).values(data["epochs"] * steps_per_epoch)
+        for way in WAYS
+        for name, schedule in lenet_schedules(way).items()
+    }
 
 
 def collapsed(result: dict[str, Any]) -> bool:
