@@ -1,29 +1,36 @@
-"""A figure in a notebook, redrawn in place."""
+"""A picture in a notebook, redrawn in place."""
 
 from __future__ import annotations
 
-import io
+import sys
 
 import ipywidgets
-from matplotlib.figure import Figure
 
-from keraslr.plotting import LOCK
+from keraslr.plotting import Chart
 
 
 class Picture(ipywidgets.Image):
-    """An image that shows a matplotlib figure.
+    """An image that shows a chart.
 
     One `Image` whose bytes are replaced does not flicker, and needs no extension: it works in
-    JupyterLab, Colab and Voila.
+    JupyterLab, Notebook, Voila, VS Code and Colab.
     """
 
-    def __init__(self) -> None:
-        super().__init__(format="png", layout={"width": "100%", "max_width": "960px"})
+    def __init__(self, chart: Chart):
+        self.chart = chart
+        width = int(chart.figure.get_figwidth() * 110)
+        super().__init__(format="png", layout={"width": "100%", "max_width": f"{width}px"})
         self.add_class("keraslr-picture")
 
-    def show(self, figure: Figure) -> None:
-        """Replaces the picture."""
-        buffer = io.BytesIO()
-        with LOCK:
-            figure.savefig(buffer, format="png", dpi=110)
-        self.value = buffer.getvalue()
+    def show(self) -> None:
+        """Replaces the picture by the chart as it is now."""
+        self.value = self.chart.png()
+
+    def leave(self) -> None:
+        """Leaves the picture as an output of the cell, for readers without a kernel."""
+        if "IPython" in sys.modules:
+            from IPython.core.getipython import get_ipython
+            from IPython.display import Image, display
+
+            if get_ipython() is not None:
+                display(Image(data=self.value, format="png"))

@@ -2,100 +2,276 @@
 
 from __future__ import annotations
 
+import dataclasses
 import html
+import math
 from typing import Any
 
 import ipywidgets
+import numpy as np
 
-from keraslr import check
-from keraslr.catalog import CATALOG
-from keraslr.plotting import schedule_figure
-from keraslr.schedules import Schedule, Warmup, parameters
-from widgets._controls import LAYOUT, STYLE, control, read
+from keraslr import check, snippets
+from keraslr.plotting import ScheduleChart, line_style
+from keraslr.schedules import PerEpoch, Schedule
+from keraslr.summary import Summary, summarize
+from widgets._controls import shared
+from widgets._downloads import csv_text, link
+from widgets._panel import GOOD, Panel, columns, dispose, guarded, table
 from widgets._picture import Picture
+from widgets._schedule_form import ScheduleForm
+
+MOST_PINS = 8
+_MOST_ROWS = 100_000
 
 
-class SchedulePanel(ipywidgets.VBox):
+@dataclasses.dataclass(frozen=True)
+class Pin:
+    """A curve that is kept to compare with.
+
+    Attributes:
+        label: Its name in the legend.
+        schedule: The schedule, counted in optimizer steps.
+        epochs: Length of its run.
+        summary: Its rates over that.
+    """
+
+    label: str
+    schedule: PerEpoch
+    epochs: int
+    summary: Summary
+
+
+class SchedulePanel(Panel):
     """Choose a strategy of the catalog, move its sliders, see the curve.
 
     Attributes:
-        schedule: The schedule that is shown, counted in epochs.
-    """
+        schedule: What is shown, ready for `keras.optimizers`: counted in optimizer steps.
+        pins: The curves that are kept beside it.
 
-    def __init__(self, strategy: str = "cosine annealing", epochs: int = 30):
-        self.schedule: Schedule | None = None
-        names = [each.name for each in CATALOG.values() if each.is_schedule]
-        # A warm-up leads up to any strategy, so it is a slider and not a choice of its own.
-        names = [name for name in names if CATALOG[name].cls is not Warmup]
-        shared: dict[str, Any] = {"style": STYLE, "layout": LAYOUT}
-        self.strategy = ipywidgets.Dropdown(
-            options=names, value=strategy, description="strategy", **shared
+    Args:
+        strategy: Name of a strategy of the catalog.
+        epochs: Length of the run.
+        batch_size: Examples per optimizer step.
+        dataset_size: Training examples.
+
+    Example:
+        >>> panel = SchedulePanel("step decay", epochs=20)
+        >>> panel.schedule
+        PerEpoch(schedule=StepLR(initial_learning_rate=0.1, step_size=10, gamma=0.5), steps_per_epoch=235, smooth=False)
+    """  # noqa: E501
+
+    def __init__(
+        self,
+        strategy: str = "cosine annealing",
+        epochs: int = 30,
+        batch_size: int = 256,
+        dataset_size: int = 60_000,
+    ):
+        super().__init__("keraslr-schedule-panel")
+        self.schedule: PerEpoch | None = None
+        self.pins: list[Pin] = []
+        self._ready = False
+        self.form = ScheduleForm(strategy, self._draw)
+        self.epochs = ipywidgets.IntSlider(value=epochs, min=1, max=200, **shared("epochs"))
+        self.batch_size = ipywidgets.BoundedIntText(
+            value=batch_size, min=1, max=2**20, **shared("batch size")
         )
-        self.epochs = ipywidgets.IntSlider(
-            value=epochs, min=1, max=200, description="epochs", **shared
+        self.dataset_size = ipywidgets.BoundedIntText(
+            value=dataset_size, min=1, max=10**9, **shared("training examples")
         )
-        self.warmup = ipywidgets.IntSlider(
-            value=0, min=0, max=30, description="warm-up epochs", **shared
+        self.scaling = ipywidgets.Checkbox(
+            value=False,
+            **shared("linear scaling", "Rates in proportion to the batch size: as set at 256."),
         )
-        self.log_axis = ipywidgets.Checkbox(value=False, description="log axis", **shared)
-        self.controls: dict[str, ipywidgets.Widget] = {}
-        self.about, self.message, self.code = (ipywidgets.HTML() for _ in range(3))
-        self.message.add_class("keraslr-message")
-        self.picture = Picture()
-        self._sliders = ipywidgets.VBox()
-        super().__init__(
+        self.log_axis = ipywidgets.Checkbox(value=False, **shared("log axis"))
+        self.form.common.children = (
+            *self.form.common.children,
+            self.epochs, self.batch_size, self.dataset_size,
+        )  # fmt: skip
+        self.form.extra.children = self.scaling, self.log_axis
+        self.chart = ScheduleChart()
+        self.picture = Picture(self.chart)
+        self.pin = ipywidgets.Button(description="Pin this curve", icon="thumb-tack")
+        self.clear = ipywidgets.Button(description="Remove all pins", disabled=True)
+        self._pinned = ipywidgets.VBox(layout={"width": "100%"})
+        self.epoch = ipywidgets.BoundedFloatText(
+            value=0, min=0, max=epochs, step=1, description="at epoch",
+            style={"description_width": "62px"}, layout={"width": "150px"},
+        )  # fmt: skip
+        self.numbers = ipywidgets.HTML()
+        self.code = ipywidgets.HTML(layout={"width": "100%"})
+        self.tabs = ipywidgets.Tab(
             [
-                ipywidgets.HBox(
-                    [
-                        ipywidgets.VBox([self.strategy, self.epochs, self.warmup, self.log_axis]),
-                        self._sliders,
-                    ],
-                    layout={"flex_flow": "row wrap", "grid_gap": "4px 24px"},
-                ),
-                self.about,
-                self.picture,
-                self.message,
-                self.code,
-            ]
+                ipywidgets.VBox([self._pin_bar(), self._pinned], layout={"width": "100%"}),
+                ipywidgets.VBox([self.code], layout={"width": "100%"}),
+            ],
+            layout={"width": "auto"},
         )
-        self.add_class("keraslr-schedule-panel")
-        self.strategy.observe(self._choose, "value")
-        for widget in (self.epochs, self.warmup, self.log_axis):
+        self.tabs.set_title(0, "Pinned curves")
+        self.tabs.set_title(1, "Code and values")
+        shown = ipywidgets.VBox([self.picture], layout={"flex": "1 1 480px", "min_width": "300px"})
+        beside = ipywidgets.VBox([self.numbers, self.epoch], layout={"flex": "0 0 190px"})
+        self.fill([self.form, columns(shown, beside), self.message, self.tabs])
+        for widget in (
+            self.epochs, self.batch_size, self.dataset_size, self.scaling, self.log_axis,
+        ):  # fmt: skip
             widget.observe(self._draw, "value")
-        self._choose()
-
-    def _choose(self, _: Any = None) -> None:
-        strategy = CATALOG[self.strategy.value]
-        self.controls = {}
-        for name, parameter in parameters(strategy.cls).items():
-            if name in strategy.values:
-                widget = control(name, parameter, strategy.values[name])
-                if widget is not None:
-                    self.controls[name] = widget
-                    widget.observe(self._draw, "value")
-        self._sliders.children = list(self.controls.values())
-        self.about.value = (
-            f"<b>{strategy.cls.__name__}</b>. Good for: {html.escape(strategy.good)}. "
-            f"Beware: {html.escape(strategy.bad)}."
-        )
+        self.epoch.observe(self._show_numbers, "value")
+        self.tabs.observe(self._show_code, "selected_index")
+        self.pin.on_click(self._pin)
+        self.clear.on_click(self._unpin_all)
+        self._ready = True
+        self._show_pins()
         self._draw()
 
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps per epoch; the last one takes what is left."""
+        return math.ceil(self.dataset_size.value / self.batch_size.value)
+
+    def in_epochs(self) -> Schedule:
+        """The schedule counted in epochs, for a run of another batch size or dataset.
+
+        Raises:
+            TypeError, ValueError: A parameter is wrong; the error names it.
+        """
+        return self.form.in_epochs(self._factor())
+
+    def load(self, strategy: str, **values: Any) -> None:
+        """Shows a strategy with the catalog's values, but for those that are given.
+
+        Raises:
+            TypeError, ValueError: There is no such strategy or parameter; the error names it.
+        """
+        with self.lock:
+            self.form.load(strategy, **values)
+
+    def _factor(self) -> float:
+        return self.batch_size.value / 256 if self.scaling.value else 1.0
+
+    def _pin_bar(self) -> ipywidgets.HBox:
+        return ipywidgets.HBox([self.pin, self.clear], layout={"flex_flow": "row wrap"})
+
+    @guarded
     def _draw(self, _: Any = None) -> None:
-        try:
-            arguments = {name: read(name, widget) for name, widget in self.controls.items()}
-            schedule = CATALOG[self.strategy.value].build(**arguments)
-            if self.warmup.value:
-                schedule = schedule.with_warmup(self.warmup.value)
-        except (TypeError, ValueError) as error:
-            # The last good curve stays: a message says what is wrong with the new one.
-            self.message.value = f"<span style='color:#b00020'>{html.escape(str(error))}</span>"
+        if not self._ready:
             return
-        self.schedule = schedule
-        curve = {self.strategy.value: schedule}
-        self.picture.show(
-            schedule_figure(curve, self.epochs.value, unit="epoch", log=self.log_axis.value)
+        epochs, steps_per_epoch = self.epochs.value, self.steps_per_epoch
+        # An error leaves the last good curve: the message says what is wrong with the new one.
+        schedule = self.form.in_steps(steps_per_epoch, self._factor())
+        summary = summarize(schedule, epochs * steps_per_epoch)
+        findings = check(schedule, epochs * steps_per_epoch, steps_per_epoch)
+        self.schedule, self._summary = schedule, summary
+        label = f"now: {self.form.label}" if self.pins else self.form.label
+        curves = [(label, summary, steps_per_epoch)]
+        curves += [(pin.label, pin.summary, pin.schedule.steps_per_epoch) for pin in self.pins]
+        self.chart.draw(curves, unit="epoch", log=self.log_axis.value)
+        self.picture.show()
+        if findings:
+            self.say(*map(str, findings), colour="#9a5b00")
+        else:
+            self.say(
+                f"The schedule fits a run of {epochs} epochs of {steps_per_epoch:,} steps.",
+                colour=GOOD,
+            )
+        self._show_numbers()
+        self._show_code()
+
+    @guarded
+    def _show_numbers(self, _: Any = None) -> None:
+        if self.schedule is None:
+            return
+        per_epoch, summary = self.schedule.steps_per_epoch, self._summary
+        last_epoch = (summary.steps - 1) / per_epoch
+        if self.epoch.max != last_epoch:
+            self.epoch.max = last_epoch
+        step = int(self.epoch.value * per_epoch)
+        rows = [
+            ("first", summary.first),
+            (f"peak (epoch {summary.peak_step / per_epoch:.4g})", summary.peak),
+            ("mean", summary.mean),
+            ("last", summary.last),
+            (f"at epoch {self.epoch.value:.4g}", float(self.schedule(np.int64(step)))),
+        ]
+        self.numbers.value = table(["rate", ""], [[name, f"{rate:.4g}"] for name, rate in rows])
+
+    @guarded
+    def _show_code(self, _: Any = None) -> None:
+        # Only where it is seen: the picture must not wait for it.
+        if self.schedule is None or self.tabs.selected_index != 1:
+            return
+        epochs, batch_size = self.epochs.value, self.batch_size.value
+        blocks = (
+            ("Keras", snippets.keras_line(self.schedule)),
+            (
+                "Training with it",
+                snippets.fit_snippet(self.schedule, epochs=epochs, batch_size=batch_size),
+            ),
+            ("The same in PyTorch", snippets.pytorch_snippet(self.schedule, epochs=epochs)),
         )
-        findings = check(schedule, self.epochs.value)
-        self.message.value = "<br>".join(html.escape(str(finding)) for finding in findings)
-        shown = repr(schedule)
-        self.code.value = f"<code>{html.escape(shown)}</code>" if len(shown) < 400 else ""
+        self.code.value = self._values_link() + "".join(
+            f"<b>{title}</b><pre>{html.escape(code)}</pre>" for title, code in blocks
+        )
+
+    def _values_link(self) -> str:
+        assert self.schedule is not None
+        steps, per_epoch = self._summary.steps, self.schedule.steps_per_epoch
+        every = math.ceil(steps / _MOST_ROWS)
+        at = np.arange(0, steps, every)
+        rates = np.asarray(self.schedule(at), np.float32)
+        rows = (
+            (step, f"{step / per_epoch:.6g}", str(rate))
+            for step, rate in zip(at, rates, strict=True)
+        )
+        text = csv_text(("step", "epoch", "learning_rate"), rows)
+        said = "every step" if every == 1 else f"every {every}th step"
+        shown = link("learning_rates.csv", text, "text/csv", "Download the values as CSV")
+        return f"{shown} ({len(at):,} rows, {said})<br>"
+
+    @guarded
+    def _pin(self, _: Any) -> None:
+        if self.schedule is None:
+            return
+        if len(self.pins) == MOST_PINS:
+            raise ValueError(f"{MOST_PINS} curves are pinned, which is the most: remove one first.")
+        label, taken = self.form.label, {pin.label for pin in self.pins}
+        number = 1
+        while label in taken:
+            number += 1
+            label = f"{self.form.label} ({number})"
+        self.pins.append(Pin(label, self.schedule, self.epochs.value, self._summary))
+        self._show_pins()
+        self._draw()
+
+    @guarded
+    def _unpin(self, button: ipywidgets.Button) -> None:
+        self.pins = [pin for pin in self.pins if pin is not button.pin]
+        self._show_pins()
+        self._draw()
+
+    @guarded
+    def _unpin_all(self, _: Any) -> None:
+        self.pins = []
+        self._show_pins()
+        self._draw()
+
+    def _show_pins(self) -> None:
+        rows = []
+        for index, pin in enumerate(self.pins, start=1):
+            remove = ipywidgets.Button(
+                icon="times", tooltip=f"Remove {pin.label}", layout={"width": "34px"}
+            )
+            remove.pin = pin
+            remove.on_click(self._unpin)
+            swatch = (
+                f'<span style="color: {line_style(index)["color"]}">&#9632;</span> '
+                f"{html.escape(pin.label)} &ndash; {pin.epochs} epochs of "
+                f"{pin.schedule.steps_per_epoch:,} steps"
+            )
+            rows.append(ipywidgets.HBox([remove, ipywidgets.HTML(swatch)]))
+        if not rows:
+            rows = [ipywidgets.HTML(f"Up to {MOST_PINS} curves stay in the picture to compare.")]
+        old = self._pinned.children
+        self._pinned.children = rows
+        dispose(*old)
+        self.clear.disabled = not self.pins

@@ -1,0 +1,1 @@
+"""Tests that look at the panels as people do: in a browser."""

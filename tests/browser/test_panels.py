@@ -1,0 +1,106 @@
+"""Every panel opened in a browser, a slider moved, and the picture seen to change."""
+
+from __future__ import annotations
+
+import pytest
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+# Name in the DOM class, what makes it, and a slider whose move the picture shows.
+PANELS = {
+    "schedule": ("SchedulePanel('step decay')", "step_size"),
+    "descent": ("DescentPanel()", "noise"),
+    "training": ("TrainingPanel(dataset='digits')", "epochs"),
+    "comparison": ("ComparisonPanel()", "epochs"),
+    "smoothing": ("SmoothingPanel()", "steps back"),
+    "advice": ("AdvicePanel()", "T_max"),
+}
+
+
+def moved(page, name: str, label: str) -> None:
+    panel = page.panel(name)
+    panel.locator(".keraslr-picture").filter(visible=True).first.wait_for()
+    page.page.wait_for_timeout(500)
+    # The advice panel's slider is that of the schedule panel in it.
+    pictures = panel.locator(".keraslr-picture").filter(visible=True)
+    before = pictures.last.get_attribute("src")
+    page.slide(panel, label, keys=4)
+    page.until(lambda: pictures.last.get_attribute("src") != before, what=f"{name}: {label}")
+
+
+def test_every_panel_in_jupyterlab(lab, artefacts):
+    """One kernel for all: a cell each, and one that says what the kernel then holds."""
+    cells = [f"{name} = {make}\n{name}" for name, (make, _) in PANELS.items()]
+    said = f"print([panel.message.value for panel in ({', '.join(PANELS)})])"
+    page = lab("from widgets import *", *cells, said)
+    page.run_cell(0)
+    for index, (name, (_, label)) in enumerate(PANELS.items(), start=1):
+        page.run_cell(index)
+        moved(page, name, label)
+        page.panel(name).screenshot(path=artefacts / f"lab-{name}.png")
+    assert "must" not in page.run_cell(len(PANELS) + 1)
+
+
+@pytest.mark.parametrize("width", [1000, 600])
+def test_all_panels_in_voila(voila, artefacts, width):
+    """As `make app` shows them, on a wide and on a narrow page."""
+    page = voila("from widgets import App\napp = App()\napp", width=width)
+    titles = {
+        "schedule": "Schedules", "advice": "Advice", "descent": "Descent",
+        "training": "Training", "comparison": "Comparison", "smoothing": "Smoothing",
+    }  # fmt: skip
+    page.panel("schedule").wait_for(timeout=120_000)
+    for name, title in titles.items():
+        page.page.locator(".keraslr-app").locator(
+            ".lm-TabBar-tabLabel, .p-TabBar-tabLabel", has_text=title
+        ).first.click()
+        panel = page.panel(name)
+        panel.wait_for()
+        page.page.wait_for_timeout(1000)
+        page.page.screenshot(path=artefacts / f"voila-{name}-{width}.png", full_page=True)
+        # Nothing hangs out at the side.
+        assert page.page.evaluate("document.documentElement.scrollWidth") <= width
+        if name == "advice":
+            assert "Cosine annealing" in panel.inner_text()
+        else:
+            moved(page, name, "T_max" if name == "schedule" else PANELS[name][1])
+
+
+def test_advice_is_loaded_into_the_schedule_panel(voila):
+    page = voila("from widgets import App\napp = App()\napp")
+    page.panel("schedule").wait_for(timeout=120_000)
+    tabs = page.page.locator(".keraslr-app .lm-TabBar-tabLabel, .keraslr-app .p-TabBar-tabLabel")
+    tabs.filter(has_text="Advice").first.click()
+    advice = page.panel("advice")
+    advice.locator("select").nth(0).select_option("small data, short training")
+    page.until(lambda: "1. One cycle" in advice.inner_text())
+    page.button(advice, "Load").click()
+    schedule = page.panel("schedule")
+    page.until(lambda: schedule.is_visible() and "OneCycleLR" in schedule.inner_text())
+
+
+def test_a_drag_ends_at_the_last_value(lab):
+    """Many moves in a second leave the last one's picture, and no queue."""
+    page = lab(
+        "from widgets import SchedulePanel\npanel = SchedulePanel()\ndrawn = []\n"
+        "draw = panel.chart.draw\n"
+        "panel.chart.draw = lambda *a, **k: (drawn.append(panel.schedule), draw(*a, **k))\npanel",
+        "print(panel.form.controls['T_max'].value, panel.schedule.schedule.T_max, len(drawn))",
+    )
+    page.run_cell(0)
+    panel = page.panel("schedule")
+    page.page.wait_for_timeout(500)
+    handle = page.handle(panel, "T_max").element_handle()
+    page.page.evaluate(
+        """async (handle) => {
+          for (let move = 0; move < 60; move++) {
+            handle.dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowRight" }));
+            await new Promise((done) => setTimeout(done, 8));
+          }
+        }""",
+        handle,
+    )
+    page.page.wait_for_timeout(400)
+    value, shown, drawn = map(int, page.run_cell(1).split())
+    assert value == shown == 90
+    assert drawn < 50

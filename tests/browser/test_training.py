@@ -1,0 +1,157 @@
+"""A LeNet trained in a browser: train, pause, take the rate, give it back, stop, branch."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+MAKE = """
+from widgets import TrainingPanel
+panel = TrainingPanel(dataset="{dataset}", epochs=60, batch_size={batch_size})
+panel
+"""
+
+
+def message(panel) -> str:
+    return panel.locator(".keraslr-message").first.inner_text()
+
+
+def status(panel) -> str:
+    return panel.locator(".keraslr-status").inner_text()
+
+
+def trains(page, panel) -> None:
+    page.until(lambda: "images/s" in status(panel), 60, "images a second")
+
+
+def through_all(page, panel, artefacts, host) -> None:
+    """What both hosts must do; asserted on what the page says."""
+    before = page.picture(panel)
+    assert page.button(panel, "Pause").is_disabled()
+    page.button(panel, "Train").click()
+    trains(page, panel)
+    assert page.button(panel, "Train").is_disabled()
+    page.until(lambda: page.picture(panel) != before)
+
+    page.button(panel, "Pause").click()
+    page.until(lambda: status(panel).startswith("paused"), 5)
+    page.page.wait_for_timeout(300)  # the last picture may come after the word
+    still = page.picture(panel)
+    page.page.wait_for_timeout(600)
+    assert page.picture(panel) == still
+
+    # The rate is taken while it stands still, and applied when it goes on.
+    page.slide(panel, "rate by hand", keys=2)
+    page.until(lambda: "fa-hand-paper-o" in panel.inner_html())
+    page.button(panel, "Resume").click()
+    page.until(lambda: "rate 0.01047 (by hand)" in status(panel), 10)
+    page.button(panel, "Rate by hand").click()
+    page.until(lambda: "by hand" not in status(panel) and "training" in status(panel), 10)
+    page.page.screenshot(path=artefacts / f"{host}-training.png")
+
+    page.button(panel, "Branch").click()
+    page.until(lambda: "1 waiting" in status(panel), 10)
+    page.button(panel, "Stop").click()
+    page.until(lambda: status(panel).startswith("stopped"), 5)
+    assert "stopped" in message(panel)
+    assert page.button(panel, "Train").is_enabled()
+
+
+def test_in_jupyterlab(lab, artefacts):
+    page = lab(
+        MAKE.format(dataset="digits", batch_size=4),
+        "rates = [rate for _, rate in panel.result.run['steered']]\n"
+        "print(panel.run.state, len(panel.runs), *rates[-2:])",
+        "print(6 * 7)",
+        "import time\nbefore = len(panel.result.loss)\n"
+        "panel.halt.click(); began = time.monotonic(); panel.run.wait(5)\n"
+        "print(time.monotonic() - began < 1.0, panel.run.state)",
+    )
+    page.run_cell(0)
+    panel = page.panel("training")
+    through_all(page, panel, artefacts, "lab")
+    assert re.match(r"stopped 1 0\.0104\d+ None", page.run_cell(1))
+
+    # The kernel stays free: cells run while it trains, and stop it within a second.
+    page.button(panel, "Train").click()
+    trains(page, panel)
+    assert page.run_cell(2) == "42"
+    assert page.run_cell(3) == "True stopped"
+
+
+def test_in_voila(voila, artefacts):
+    page = voila(MAKE.format(dataset="digits", batch_size=4))
+    panel = page.panel("training")
+    panel.wait_for()
+    through_all(page, panel, artefacts, "voila")
+
+
+def test_a_branch_is_trained_and_compared(lab, artefacts):
+    page = lab(
+        MAKE.format(dataset="digits", batch_size=64),
+        "panel.epochs.value = 2\npanel.form.load('constant', initial_learning_rate=0.03)",
+        "print([run.live.state for run in panel.runs], panel.run.first_step)",
+    )
+    page.run_cell(0)
+    page.run_cell(1)
+    panel = page.panel("training")
+    page.button(panel, "Train").click()
+    page.until(lambda: "finished" in message(panel))
+    page.button(panel, "Branch").click()
+    page.until(lambda: "constant > constant finished" in message(panel))
+    assert page.run_cell(2) == "['finished', 'finished'] 46"
+    page.button(panel, "Export all runs").click()
+    panel.locator("a[download='runs.json']").wait_for()
+    with page.page.expect_download() as download:
+        panel.locator("a[download='runs.csv']").click()
+    assert download.value.path().read_text().startswith("name,schedule,epoch,train_loss")
+    page.page.screenshot(path=artefacts / "lab-branch.png", full_page=True)
+
+
+def test_the_cell_run_again_stops_the_old_run(lab):
+    page = lab(
+        MAKE.format(dataset="digits", batch_size=4) + "\nruns = globals().get('runs', [])",
+        "runs.append(panel)\npanel.train()",
+        "print([each.run.state for each in runs])",
+        "other = TrainingPanel(dataset='digits')\nother",
+    )
+    # The last line of the first cell shows nothing here; the panel trains all the same.
+    page.run_cell(0)
+    page.run_cell(1)
+    page.run_cell(3)
+    assert page.run_cell(2) in ("['setting up']", "['training']")
+    page.run_cell(0)
+    page.run_cell(1)
+    page.until(lambda: re.match(r"\['stopped', '(setting up|training)'\]", page.run_cell(2)), 10)
+
+
+def test_a_run_begun_by_the_cell_that_shows_it_is_seen(lab):
+    """The page did not see the clock being switched on."""
+    page = lab(
+        "from widgets import TrainingPanel\n"
+        "panel = TrainingPanel(dataset='digits', epochs=60, batch_size=4)\n"
+        "panel.train()\npanel"
+    )
+    page.run_cell(0)
+    panel = page.panel("training")
+    trains(page, panel)
+    first = page.picture(panel)
+    page.until(lambda: page.picture(panel) != first)
+
+
+def test_real_fashion_mnist_is_trained(lab, artefacts, fashion_mnist_folder):
+    page = lab(
+        MAKE.format(dataset="fashion_mnist", batch_size=256),
+        "panel.epochs.value = 2",
+        "print(panel.result.test_accuracy[-1] > 0.7)",
+    )
+    page.run_cell(0)
+    page.run_cell(1)
+    panel = page.panel("training")
+    page.button(panel, "Train").click()
+    page.until(lambda: "finished" in message(panel), 120)
+    assert page.run_cell(2) == "True"
+    page.page.screenshot(path=artefacts / "lab-fashion-mnist.png")
