@@ -8,10 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from keraslr import ConstantLR, ExponentialLR, datasets
+from keraslr import ConstantLR, ExponentialLR
 from keraslr.comparison import Comparison, compare
-from keraslr.documented import lenet_schedules, published_figures
-from keraslr.training import Run
 
 SCHEDULES = {"high": ConstantLR(0.3, factor=1.0), "falling": ExponentialLR(0.3, gamma=0.5)}
 SMALL = {"dataset": "digits", "epochs": 2, "batch_size": 128, "clock": "epoch"}
@@ -263,69 +261,6 @@ def test_with_an_executor_a_stop_cancels_what_waits(tmp_path):
         assert stopped.results[-1] is None
     # One that was under way has been written by now; the last one never began.
     assert 1 <= len(list(tmp_path.glob("runs/*.json"))) < 4
-
-
-PUBLISHED = {"dataset": "fashion_mnist", "epochs": 30, "batch_size": 256}
-MEANT, AS_RUN = lenet_schedules(), lenet_schedules("as run")
-
-
-@pytest.mark.parametrize(
-    ("way", "name", "said", "test_accuracy"),
-    [
-        ("as meant", "constant", "as run", 0.882),
-        ("as meant", "multi-step", "as meant", 0.884),
-        ("as run", "multi-step", "as run", 0.884),
-        ("as meant", "cosine", "as meant", 0.899),
-        ("as run", "cosine", "as run", 0.899),
-        ("as meant", "warm-up + cosine", "as meant", 0.905),
-        ("as run", "warm-up + cosine", "as run", 0.905),
-    ],
-)
-def test_published_figures_are_found(way, name, said, test_accuracy):
-    schedule = {"as meant": MEANT, "as run": AS_RUN}[way][name].per_epoch(235)
-    found = published_figures(Run("mine", schedule, **PUBLISHED))
-    assert (found.name, found.way, found.figures["test_accuracy"]) == (name, said, test_accuracy)
-    assert bool(found.note) == (said == "as meant")
-
-
-def test_a_schedule_is_known_by_its_rates():
-    assert published_figures(Run("mine", 0.3, **PUBLISHED)).name == "constant"
-    assert published_figures(Run("mine", 0.125, **PUBLISHED)).name == "multi-step"
-    assert published_figures(Run("mine", 0.31, **PUBLISHED)) is None
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"dataset": "digits"},
-        {"dataset": "auto"},
-        {"initialization": "keras"},
-        {"optimizer": "Adam"},
-        {"optimizer_arguments": {"momentum": 0.9}},
-        {"epochs": 29},
-        {"batch_size": 255},
-        {"schedule": MEANT["cosine"]},
-        {"schedule": MEANT["cosine"].per_epoch(234)},
-        {"schedule": MEANT["cosine"].per_epoch(235, smooth=True)},
-        {"schedule": MEANT["cosine"].per_epoch(235) * 0.99},
-        {"model": lambda seed: None},
-    ],
-    ids=lambda change: next(iter(change)),
-)
-def test_any_other_setting_has_no_published_figures(change):
-    settings = {"schedule": MEANT["cosine"].per_epoch(235), **PUBLISHED}
-    assert published_figures(Run("cosine", **settings)) is not None
-    assert published_figures(Run("cosine", **{**settings, **change})) is None
-
-
-def test_a_substitute_has_no_published_figures():
-    digits = datasets.digits()
-    substitute = datasets.Dataset(
-        "fashion_mnist", digits.x_train, digits.y_train, digits.x_test, digits.y_test,
-        substitute=True,
-    )  # fmt: skip
-    run = Run("constant", 0.3, **{**PUBLISHED, "dataset": substitute})
-    assert published_figures(run) is None
 
 
 def test_the_chart_shows_the_plan_and_then_what_came_of_it(comparison):

@@ -11,16 +11,12 @@ import re
 import threading
 import time
 
-import numpy as np
 import pytest
 
 from keraslr import ConstantLR, CosineAnnealingLR, StepLR, datasets
 from keraslr.catalog import CATALOG
-from keraslr.comparison import Comparison
 from keraslr.documented import lenet_schedules
-from keraslr.training import Result, Run
 from widgets import ComparisonPanel, SchedulePanel
-from widgets._comparison_results import results_table
 from widgets.comparison_panel import _DATASETS
 
 TWO = {"low": ConstantLR(0.05, factor=1.0), "falling": StepLR(0.1, step_size=1, gamma=0.5)}
@@ -399,67 +395,3 @@ def test_dead_networks_and_divergence_are_said():
     assert "1 of them diverged" in text(panel.message)
     assert "No better than guessing at the end: still (1 of 1)" in text(panel.message)
     assert "0 of 1, 1 diverged" in text(panel.table)
-
-
-def documented(dataset="fashion_mnist", way="as meant", epochs=30):
-    """Results of runs that nobody has trained, one seed each."""
-    runs = [
-        Run(name, schedule.per_epoch(235), dataset=dataset, epochs=epochs)
-        for name, schedule in lenet_schedules(way).items()
-    ]
-    figures = np.linspace(0.5, 0.25, epochs).tolist()
-    names = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
-    results = [
-        Result(
-            run.description(), "finished", wall_time=1.0, learning_rate=[0.3] * 235 * epochs,
-            **{name: list(figures) for name in names},
-        )
-        for run in runs
-    ]  # fmt: skip
-    return Comparison(runs, results)
-
-
-def table_rows(html):
-    rows = re.findall("<tr>(.*?)</tr>", html, re.S)
-    return [
-        [re.sub("<[^>]+>", "", cell).strip() for cell in re.findall("<td.*?</td>", row, re.S)]
-        for row in rows[1:]
-    ]
-
-
-def test_published_figures_stand_beside_those_of_the_same_setting():
-    rows = table_rows(results_table(documented(way="as run")))
-    assert [cells[0].split(";")[-1].strip() for cells in rows] == [
-        "constant", "published", "multi-step", "published", "cosine", "published",
-        "warm-up + cosine", "published",
-    ]  # fmt: skip
-    assert rows[2][2:5] == ["0.250", "0.250", "0.250"]
-    assert rows[3][2:5] == ["0.195", "0.927", "0.884"]
-
-
-def test_a_run_that_the_source_only_meant_is_marked():
-    html = results_table(documented())
-    marks = [cells[0].split(";")[-1].strip() for cells in table_rows(html)][1::2]
-    assert marks == ["published", "published*", "published*", "published*"]
-    assert "* multi-step: The source draws the curve with the scheduler" in html
-
-
-@pytest.mark.parametrize("change", [{"dataset": "digits"}, {"dataset": "auto"}, {"epochs": 29}])
-def test_nothing_published_stands_beside_another_setting(change):
-    html = results_table(documented(**change))
-    assert len(table_rows(html)) == 4
-    assert "published" not in html
-
-
-def test_the_panel_shows_the_published_figures(fashion_mnist_folder):
-    panel = ComparisonPanel()
-    panel.published.click()
-    panel.seeds.value = 1
-    # As if it had run them before.
-    panel._kept = documented()
-    panel.run(block=True)
-    assert "4 of 4 runs done, 0 of them now" in text(panel.message)
-    assert "0.157 0.940 0.882" in text(panel.table)
-    plain = json.loads(download(panel, "comparison.json"))
-    assert plain["published"]["constant"]["way"] == "as run"
-    assert plain["published"]["cosine"]["test_accuracy"] == 0.899

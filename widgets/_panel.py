@@ -17,6 +17,7 @@ ERROR, GOOD, PLAIN = "#b00020", "#1b6e3c", "inherit"
 # Said once a panel, because a page may hold just one of them.
 _CSS = """<style>
 .keraslr-panel { max-width: 1120px; }
+.keraslr-panel .widget-html-content { min-width: 0; }
 .keraslr-panel .widget-label { overflow: hidden; text-overflow: ellipsis; }
 .keraslr-message .widget-html-content { line-height: 1.45; min-height: 1.45em; }
 .keraslr-panel table.keraslr-table { border-collapse: collapse; font-size: 13px; }

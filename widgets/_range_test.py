@@ -103,11 +103,6 @@ class RangeTestBox(ipywidgets.VBox):
         """Ends it; it may have ended."""
         self._stop.set()
 
-    def wait(self, timeout: float | None = None) -> None:
-        """Waits for the thread to end."""
-        if self._thread is not None:
-            self._thread.join(timeout)
-
     def tick(self) -> None:
         """Shows how far it is, and at its end what it found.
 

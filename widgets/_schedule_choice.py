@@ -53,7 +53,7 @@ class ScheduleChoice:
             rows=11, **shared("schedules", "Ctrl (or Command) and a click chooses several.")
         )
         self.expression = ipywidgets.Text(
-            placeholder="StepLR(0.3, step_size=10).with_warmup(3)",
+            placeholder="StepLR(0.3, step_size=10)",
             **shared("own schedule", "A line of Python; it counts in epochs."),
         )
         self.name = ipywidgets.Text(
