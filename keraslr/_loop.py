@@ -210,6 +210,7 @@ class Trainer:
     Attributes:
         optimizer: None until it is made, and so is the model in the result.
         made: Whether all is made that Keras makes.
+        released: Whether it was let go of again, but for its numbers.
         steps: Steps there will be after the epochs that were asked for.
         epochs_begun: Epochs of which a step was done, those before `first_epoch` included.
         examples: Examples trained on.
@@ -231,9 +232,12 @@ class Trainer:
         self.optimizer: Any = None
         self.steps, self.examples, self.test_steps = 0, 0, list[int]()
         self.epochs_begun, self.made, self.whole = first_epoch, False, False
+        self.released = False
         self._learning_rate = run.schedule if learning_rate is None else learning_rate
         self._first_state = state
         self._loop: Any = None
+        self._model: Any = None
+        self._model: Any = None
         self._watch = _Stopwatch()
 
     @property
@@ -248,7 +252,21 @@ class Trainer:
 
     def state(self) -> list[np.ndarray]:
         """All numbers of the model and of the optimizer."""
+        if self.released:
+            assert self._first_state is not None
+            return list(self._first_state)
         return [keras.ops.convert_to_numpy(variable) for variable in self._variables()]
+
+    def release(self) -> None:
+        """Lets go of model, optimizer and graphs, which the next `advance` makes again."""
+        if self.made:
+            self._first_state = self.state()
+            self.made, self.released = False, True
+            self._loop = self._model = self.optimizer = self.result.model = None
+
+    def model(self) -> keras.Model:
+        """The model as it is now; a copy, where it was let go of."""
+        return self._new_model() if self.released else self._model
 
     def advance(
         self,
@@ -292,8 +310,15 @@ class Trainer:
         self.optimizer.finalize_variable_values(self._model.trainable_variables)
         return "finished"
 
+    def _new_model(self) -> keras.Model:
+        model = model_of(self.run)
+        # The optimizer's numbers come after the model's.
+        for variable, value in zip(model.variables, self._first_state or (), strict=False):
+            variable.assign(value)
+        return model
+
     def _make_model(self) -> None:
-        self.result.model = self._model = model_of(self.run)
+        self.result.model = self._model = self._new_model()
         self.optimizer = optimizer_of(self.run, self._learning_rate)
 
     def _make_loop(self) -> None:
@@ -304,6 +329,7 @@ class Trainer:
                 variable.assign(value)
             self._first_state = None
         self.made = self.whole = True
+        self.released = False
 
     def _variables(self) -> list[Any]:
         return [*self._model.variables, *self.optimizer.variables]

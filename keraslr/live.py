@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import dataclasses
+import gc
 import os
 import tempfile
 import threading
@@ -325,6 +326,17 @@ class LiveRun:
             self.held_rate = learning_rate
             self._launch(epochs)
 
+    def release(self) -> None:
+        """Lets go of model, optimizer and graphs of a run that has ended: some ten megabytes.
+
+        Their numbers stay, so that it can still go on, be branched off and saved; what is needed
+        is made again then, in a second or two. `result.model` is None until it goes on. Does
+        nothing while it is under way.
+        """
+        with self._changed:
+            if self._trainer is not None and not self._under_way:
+                self._trainer.release()
+
     def branch(
         self,
         name: str,
@@ -391,7 +403,7 @@ class LiveRun:
             raise ValueError(f'path must end in ".keras". Received: path="{path}"')
 
         def saved() -> bytes:
-            model: Any = self._whole("save_model").result.model
+            model = self._whole("save_model").model()
             with tempfile.TemporaryDirectory() as folder:
                 whole = Path(folder) / "model.keras"
                 model.save(whole)
@@ -402,7 +414,7 @@ class LiveRun:
     # What only it and its thread do.
 
     def _made(self, what: str) -> Trainer:
-        if self._trainer is None or not self._trainer.made:
+        if self._trainer is None or not (self._trainer.made or self._trainer.released):
             raise RuntimeError(
                 f"{what} needs a model, and there is none before the training begins. "
                 f'Received: state="{self.state}"'
@@ -466,6 +478,7 @@ class LiveRun:
         with self._changed:
             pass  # until `_launch` is done
         try:
+            keras.config.set_dtype_policy(self._dtype_policy)  # Keras has one for each thread
             trainer = self._trainer or self._set_up(epochs)
             if trainer is None:
                 self.result.status = "stopped"
@@ -481,7 +494,6 @@ class LiveRun:
         require_tensorflow()
         from keraslr._loop import Trainer
 
-        keras.config.set_dtype_policy(self._dtype_policy)  # Keras has one for each thread
         origin = self._origin
         run = self._describe() if self.run is None else self.run
         if not isinstance(run, Run):
@@ -491,6 +503,9 @@ class LiveRun:
             return None
         self.result.run = {**self._description(run), "dataset": data.name}
         self.run = run
+        # Graphs that were let go of are in cycles, which Python would clear away in its own time,
+        # and that may be after dozens of runs.
+        gc.collect()
         self._steered = SteeredSchedule(run.schedule, origin.step)
         trainer = Trainer(
             run, data, self.result, learning_rate=self._steered,

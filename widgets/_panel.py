@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import functools
 import html
 import threading
@@ -9,6 +10,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import ipywidgets
+
+from widgets._picture import Picture
 
 _Handler = TypeVar("_Handler", bound=Callable[..., Any])
 
@@ -36,10 +39,13 @@ class Panel(ipywidgets.VBox):
     """A box of controls with a picture.
 
     Attributes:
+        picture: What it shows.
         message: The line that says what is wrong, or what was found.
         lock: Held while a handler runs. Messages of the page may arrive on another thread than
             that of the cells.
     """
+
+    picture: Picture
 
     def __init__(self, dom_class: str):
         self.lock = threading.RLock()
@@ -52,6 +58,13 @@ class Panel(ipywidgets.VBox):
     def fill(self, children: Sequence[ipywidgets.Widget]) -> None:
         """Sets what the panel shows."""
         self.children = [ipywidgets.HTML(_CSS, layout={"display": "none"}), *children]
+
+    def _repr_mimebundle_(self, **keywords: Any) -> Any:
+        """What a notebook shows: the panel, and without a kernel its picture."""
+        bundle = super()._repr_mimebundle_(**keywords)
+        if bundle:
+            bundle["image/png"] = base64.b64encode(self.picture.value).decode()
+        return bundle
 
     def close(self) -> None:
         """Takes the panel and all it holds off the page."""

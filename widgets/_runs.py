@@ -24,7 +24,8 @@ _HEAD = (
     "show", "name", "schedule", "epochs", "train loss", "test loss", "train acc.", "test acc.",
     "time", "state", "",
 )  # fmt: skip
-_GRID = "44px 150px minmax(150px, 1.6fr) 52px 74px 70px 74px 70px 58px minmax(74px, .8fr) 36px"
+_GRID = "44px 210px minmax(120px, 1.6fr) 52px 74px 70px 74px 70px 58px minmax(74px, .8fr) 36px"
+_ONE_LINE = "display: block; white-space: nowrap; overflow: hidden; text-overflow: ellipsis"
 _POINTS = 600
 
 
@@ -70,7 +71,7 @@ class KeptRun:
             "state": live.state,
         }
         for column, text in figures.items():
-            shown = f'<span title="{text}">{text}</span>'
+            shown = f'<span title="{text}" style="{_ONE_LINE}">{text}</span>'
             if self.cells[column].value != shown:
                 self.cells[column].value = shown
 
@@ -119,7 +120,7 @@ class KeptRuns(ipywidgets.VBox):
         self._grid = ipywidgets.GridBox(
             layout={
                 "grid_template_columns": _GRID, "grid_gap": "0 8px", "align_items": "center",
-                "min_width": "860px",
+                "min_width": "900px",
             }
         )  # fmt: skip
         self.export = ipywidgets.Button(
@@ -154,11 +155,11 @@ class KeptRuns(ipywidgets.VBox):
         kept = KeptRun(
             live, schedule, style,
             ipywidgets.Checkbox(
-                value=True, indent=False, layout={"width": "40px", "border_left": ""}
+                value=True, indent=False, layout={"width": "40px"}
             ),
             ipywidgets.Text(
                 value=name, continuous_update=False,
-                layout={"width": "146px", "border": f"2px solid {colour}"},
+                layout={"width": "206px", "border": f"2px solid {colour}"},
             ),
             {column: ipywidgets.HTML() for column in _HEAD[2:-1]},
             ipywidgets.Button(icon="times", tooltip="Remove", layout={"width": "34px"}),
@@ -259,7 +260,7 @@ def plan_curve(schedule: PerEpoch, epochs: int, style: int) -> TrainingCurve:
     summary = summarize(schedule, epochs * schedule.steps_per_epoch)
     times = np.append(summary.at, summary.steps) / schedule.steps_per_epoch
     rates = np.append(summary.rates, summary.rates[-1:])
-    return TrainingCurve("planned", style, planned_times=times, planned=rates)
+    return TrainingCurve("next run", style, planned_times=times, planned=rates)
 
 
 def _last(values: list[float]) -> str:

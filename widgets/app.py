@@ -48,6 +48,7 @@ class App(Panel):
         self.tabs.selected_index = 0
         self.tabs.observe(self._opened, "selected_index")
         self.panel("Schedules")
+        self.picture = self.schedule_panel.picture
 
     def panel(self, title: str) -> Panel:
         """The panel of that tab, made if it has not been yet.

@@ -422,11 +422,19 @@ class TrainingPanel(TrainingControls):
             self._drawn_at = time.perf_counter()
             self._drawing_took = self._drawn_at - now
         self._say_status(live)
+        if ended:
+            self._release_others(kept)
         if ended and self._waiting:
             self._next()
         elif ended:
             self._say_end(kept)
         self._enable()
+
+    def _release_others(self, last: KeptRun) -> None:
+        """Thirty kept runs are not to hold the graphs of thirty."""
+        for kept in self.runs:
+            if kept is not last:
+                kept.live.release()
 
     def _say_status(self, live: LiveRun) -> None:
         progress = live.progress
