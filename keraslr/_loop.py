@@ -237,7 +237,6 @@ class Trainer:
         self._first_state = state
         self._loop: Any = None
         self._model: Any = None
-        self._model: Any = None
         self._watch = _Stopwatch()
 
     @property
