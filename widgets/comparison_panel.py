@@ -101,7 +101,7 @@ class ComparisonPanel(Panel):
                     ipywidgets.VBox([*settings, self.log_axis], layout=half),
                 ),
                 self.choice.adding, buttons, self.progress, self.message, self.picture,
-                self.table, self.links, self.clock,
+                self.table, self.links, self.clock, self.clock.starter,
             ]
         )  # fmt: skip
         self.dataset.observe(self._dataset_changed, "value")

@@ -19,7 +19,7 @@ from keraslr.objectives import OBJECTIVES, Objective
 from keraslr.plotting import DescentChart, optimizer_style
 from keraslr.schedules import PerEpoch, Schedule
 from keraslr.summary import summarize
-from widgets._controls import shared, slider
+from widgets._controls import number, shared, slider
 from widgets._panel import ERROR, Panel, columns, guarded, table
 from widgets._picture import Picture
 from widgets._schedule_form import STRATEGIES
@@ -225,7 +225,7 @@ class DescentPanel(Panel):
     def _memory(self, name: str) -> dict[str, float]:
         if name not in self.memories:
             return {}
-        return {self.memories[name].description: self.memories[name].value}
+        return {self.memories[name].description: number(self.memories[name])}
 
     @guarded
     def _choose_objective(self, _: Any = None) -> None:
@@ -275,18 +275,18 @@ class DescentPanel(Panel):
         # An error leaves what was drawn last: the message says what is wrong with the new.
         trajectories = {
             name: descend(
-                self.objective, name, learning_rate=self.rates[name].value * shape, start=start,
+                self.objective, name, learning_rate=number(self.rates[name]) * shape, start=start,
                 steps=steps, noise=self.noise.value, seed=self.seed.value, **self._memory(name),
             )
             for name, chosen in self.optimizers.items()
             if chosen.value
         }  # fmt: skip
-        self._show_steps(steps)
         self.trajectories = trajectories
-        self._chart.draw(
-            self.objective, trajectories, start=start, steps=steps, step=self.step.value
-        )
+        # Who looked at the end still does.
+        step = steps if self.step.value == self.step.max else min(self.step.value, steps)
+        self._chart.draw(self.objective, trajectories, start=start, steps=steps, step=step)
         self.picture.show()
+        self._show_steps(steps, step)
         self._say_ends(steps)
 
     def _shape(self, steps: int) -> np.ndarray | float:
@@ -311,12 +311,10 @@ class DescentPanel(Panel):
         highest = rates.max()
         return rates / highest if highest > 0 else rates
 
-    def _show_steps(self, steps: int) -> None:
+    def _show_steps(self, steps: int, step: int) -> None:
         """Lets the play and its slider go over these steps."""
-        if self.step.max == steps == self.play.max:
+        if self.step.max == steps:
             return
-        # Who looked at the end still does.
-        at = steps if self.step.value == self.step.max else min(self.step.value, steps)
         frame = max(1, round(steps / _FRAMES))
         held, self._held = self._held, True
         try:
@@ -324,7 +322,7 @@ class DescentPanel(Panel):
                 self.play.step = frame
                 self.play.interval = min(max(_DURATION * frame // steps, 50), 250)
                 self.play.max = self.step.max = steps
-                self.play.value = self.step.value = at
+                self.play.value = self.step.value = step
         finally:
             self._held = held
 
@@ -349,14 +347,12 @@ class DescentPanel(Panel):
                 end = ways[name].fate.replace("left the picture", "left")
             if ways[name].diverged:
                 end = f'<span style="color: {ERROR}">{end}</span>'
-            far = min((math.dist(each.end, m) for m in self.objective.minima), default=None)
-            rows.append(
-                [
-                    _named(name), f"{self.rates[name].value:.3g}", end,
-                    f"{each.values[-1]:.3g}", "" if far is None else f"{far:.3g}",
-                ]
-            )  # fmt: skip
-        head = "optimizer", "rate", "ended at", "value there", "to a minimum"
+            row = [_named(name), f"{number(self.rates[name]):.3g}", end, f"{each.values[-1]:.3g}"]
+            if self.objective.minima:
+                row.append(f"{min(math.dist(each.end, m) for m in self.objective.minima):.3g}")
+            rows.append(row)
+        head = ["optimizer", "rate", "ended at", "value there"]
+        head += ["to a minimum"] if self.objective.minima else []
         self.results.value = table(head, rows) if rows else ""
         lost = [f"{name} {way.fate}." for name, way in ways.items() if way.diverged]
         if not rows:

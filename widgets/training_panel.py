@@ -105,6 +105,7 @@ class TrainingPanel(TrainingControls):
                 self.tabs, self._bar(self.start, self.pause, self.halt), self.status,
                 self.progress, self._steering(), self.message, self.picture, self.runs,
                 self._bar(self.path, self.save), self.saved, self.clock,
+                self.clock.starter,
             ]
         )  # fmt: skip
         self._observe()

@@ -64,17 +64,20 @@ class DescentChart(Chart):
             # Ticks with their labels are half of what there is to draw, and looking for a place
             # beside them for the axis's own label takes a quarter of it.
             for axes in (self.plane, self.heights):
-                axes.locator_params(nbins=5, steps=[1, 2, 4, 5, 10])
-                for axis, at, away in (
-                    (axes.xaxis, (0.5, 0), (0, -0.34)), (axes.yaxis, (0, 0.5), (-0.53, 0)),
+                axes.locator_params(nbins=6 if axes is self.heights else 5, steps=[1, 2, 4, 5, 10])
+                for axis, at, x, y in (
+                    (axes.xaxis, (0.5, 0), 0, -0.34), (axes.yaxis, (0, 0.5), -0.53, 0),
                 ):  # fmt: skip
-                    moved = ScaledTranslation(*away, self.figure.dpi_scale_trans)
-                    axis.set_label_coords(*at, transform=axes.transAxes + moved)
+                    away = ScaledTranslation(x, y, self.figure.dpi_scale_trans)
+                    axis.set_label_coords(*at, transform=axes.transAxes + away)
             (self._start,) = self.plane.plot(
                 [], [], marker="o", markersize=9, markerfacecolor="none", markeredgewidth=1.6,
                 label="start", **symbol,
             )  # fmt: skip
-            (self._minima,) = self.plane.plot([], [], marker="*", markersize=11, **symbol)
+            (self._minima,) = self.plane.plot(
+                [], [], marker="*", markersize=14, markeredgecolor="#ffffff", markeredgewidth=0.6,
+                **symbol,
+            )  # fmt: skip
             self._cursor = self.heights.axvline(0, color="#777777", linewidth=1, animated=True)
 
     def draw(
@@ -147,10 +150,12 @@ class DescentChart(Chart):
             artists = [self.heights]
         elif layer == _WAYS:
             artists = [artist for each in lines for artist in (each.path, each.curve)]
-            artists += [*self._texts, self._minima, self._start]
+            artists += [*self._texts, self._start]
         else:
             artists = [self._cursor]
             artists += [artist for each in lines for artist in (each.point, each.height)]
+            # On top of those that have got there.
+            artists.append(self._minima)
         for artist in artists:
             artist.draw(self.canvas.get_renderer())
 
@@ -172,7 +177,12 @@ class DescentChart(Chart):
         self._objective, self._changed = (objective, view), min(self._changed, _SCENERY)
 
     def _show_axis(self, axis: Heights, steps: int) -> None:
-        wanted = axis.name, "log" if axis.log else "linear", axis.ends, (0.0, float(steps))
+        wanted = (
+            axis.name,
+            "log" if axis.log else "linear",
+            axis.ends,
+            (-0.02 * steps, 1.02 * steps),
+        )
         shown = (
             self.heights.get_ylabel(), self.heights.get_yscale(), self.heights.get_ylim(),
             self.heights.get_xlim(),
@@ -263,7 +273,7 @@ class _Lines:
         style = optimizer_style(optimizer)
         whole = style["linestyle"] == "-"
         spot: dict[str, Any] = {
-            "marker": "o" if whole else "D", "markersize": 9 if whole else 8,
+            "marker": "o" if whole else "D", "markersize": 10 if whole else 9,
             "markeredgecolor": "#ffffff", "color": style["color"], "linestyle": "none",
         }  # fmt: skip
         return cls(
