@@ -22,6 +22,7 @@ import numpy as np
 from keras import ops
 
 from keraslr._files import write_whole
+from keraslr._priority import give_way
 from keraslr.datasets import Dataset
 from keraslr.schedules import Schedule
 from keraslr.schedules._parameters import MAX_TICKS, Number
@@ -528,6 +529,8 @@ class LiveRun:
         (begin, before), (end, after) = self._times[0], self._times[-1]
         if end > begin:
             self._speed = (after - before) / (end - begin)
+        if len(self._times) == 2:
+            give_way()  # now that TensorFlow has all its threads
         if self._on_progress is not None:
             self._on_progress(result)
 

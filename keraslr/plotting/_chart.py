@@ -22,7 +22,7 @@ class Chart:
     A new figure takes three times as long as an old one whose lines get new data, and so does a
     layout that is worked out anew. So the margins are fixed, in inches, and wide enough for any
     tick label; and the pixels of the axes are kept for as long as their limits and texts stay.
-    Lines are to be `animated`, which means that they are drawn over those.
+    Lines and titles are to be `animated`, which means that they are drawn over those.
 
     Attributes:
         figure: The figure.
@@ -85,7 +85,7 @@ class Chart:
             frame = [
                 (
                     axes.get_xlim(), axes.get_ylim(), axes.get_xscale(), axes.get_yscale(),
-                    axes.get_xlabel(), axes.get_ylabel(), axes.get_title(),
+                    axes.get_xlabel(), axes.get_ylabel(),
                 )
                 for axes in self.figure.axes
             ]  # fmt: skip
@@ -96,8 +96,8 @@ class Chart:
                 self._frame = frame
                 self._background = self.canvas.copy_from_bbox(self.figure.bbox)
             for axes in self.figure.axes:
-                for line in axes.lines:
-                    axes.draw_artist(line)
+                for artist in (*axes.lines, axes.title):
+                    axes.draw_artist(artist)
             return encoded(np.asarray(self.canvas.buffer_rgba()))
 
 

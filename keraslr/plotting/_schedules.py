@@ -20,6 +20,7 @@ class ScheduleChart(Chart):
         super().__init__(size)
         self.axes = self.figure.add_subplot()
         tidy(self.axes, "tick", "learning rate")
+        self.axes.title.set_animated(True)
 
     def draw(
         self,
