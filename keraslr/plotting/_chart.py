@@ -57,7 +57,8 @@ class Chart:
             handles: Any
             handles, names = self.figure.axes[0].get_legend_handles_labels()
             looks = [(each.get_color(), each.get_linestyle()) for each in handles]
-            wanted = tuple(labels), looks, left, right, top, between
+            shown = tuple(labels) if len(labels) > 1 else ()
+            wanted = shown, looks, left, right, top, between
             if wanted == self._arranged:
                 return
             self._arranged, self._frame = wanted, None
