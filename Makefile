@@ -30,8 +30,10 @@ run: $(VENV)/.run
 reproduce: $(VENV)/.run
 	$(BIN)/python -m keraslr reproduce --output $(OUTPUT)-full
 
+# By name and not the largest files first: the few tests in the browser take longest of all.
 test: $(VENV)/.test
-	$(BIN)/python -m pytest --numprocesses logical --dist loadfile $(TESTS)
+	$(BIN)/python -m pytest --numprocesses logical --dist loadfile \
+	    --no-loadscope-reorder $(TESTS)
 
 lab: $(VENV)/.notebooks
 	$(BIN)/jupyter lab notebooks

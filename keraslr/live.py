@@ -44,6 +44,9 @@ _SLICES = 50
 _LAST_SECONDS = 5.0
 _NOT_HELD = -1.0
 
+# Set once a run has let go of its graphs.
+_LET_GO = threading.Event()
+
 
 @dataclasses.dataclass(frozen=True)
 class Progress:
@@ -337,6 +340,7 @@ class LiveRun:
         with self._changed:
             if self._trainer is not None and not self._under_way:
                 self._trainer.release()
+                _LET_GO.set()
 
     def branch(
         self,
@@ -504,9 +508,11 @@ class LiveRun:
             return None
         self.result.run = {**self._description(run), "dataset": data.name}
         self.run = run
-        # Graphs that were let go of are in cycles, which Python would clear away in its own time,
-        # and that may be after dozens of runs.
-        gc.collect()
+        if _LET_GO.is_set():
+            # Graphs are in cycles, which Python would clear away in its own time, and that may be
+            # after dozens of runs.
+            _LET_GO.clear()
+            gc.collect()
         self._steered = SteeredSchedule(run.schedule, origin.step)
         trainer = Trainer(
             run, data, self.result, learning_rate=self._steered,

@@ -80,7 +80,7 @@ def test_optimizers_for_a_problem():
     panel = AdvicePanel()
     assert panel.optimizers.value == ""
     panel.problem.value = "sparse data"
-    assert text(panel.optimizers) == "Optimizers for a sparse data: AdaGrad, RMSProp."
+    assert text(panel.optimizers) == "Optimizers (sparse data): AdaGrad, RMSProp."
 
 
 # Smoothing

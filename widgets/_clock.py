@@ -11,6 +11,7 @@ import ipywidgets
 
 # How long the browser may be silent before it is asked to tick again.
 _SILENCE = 2.0
+_LATE = 0.5
 
 # Clicks the clock's button, which may be drawn a little later than this.
 _CLICK = """<img alt="{count}" src="data:," onerror="
@@ -92,12 +93,15 @@ class Clock(ipywidgets.Play):
             loop = asyncio.get_running_loop()
         except RuntimeError:
             return  # no kernel: nobody looks
-        loop.call_later(_SILENCE, self._look, loop)
+        loop.call_later(_SILENCE, self._look, loop, loop.time() + _SILENCE)
 
-    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _look(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
         if not self._on:
             return
-        if time.monotonic() - self._last > _SILENCE:
+        # After a cell that took long, ticks that have arrived are still to be read. One more
+        # switching on would have the browser count twice.
+        late = loop.time() - due > _LATE
+        if not late and time.monotonic() - self._last > _SILENCE:
             self._switch_off()
             self._switch_on()
-        loop.call_later(_SILENCE, self._look, loop)
+        loop.call_later(_SILENCE, self._look, loop, loop.time() + _SILENCE)

@@ -93,7 +93,7 @@ class AdvicePanel(Panel):
             self.optimizers.value = ""
             return
         names = ", ".join(map(html.escape, advise_optimizers(self.problem.value)))
-        self.optimizers.value = f"Optimizers for a {html.escape(self.problem.value)}: {names}."
+        self.optimizers.value = f"Optimizers ({html.escape(self.problem.value)}): {names}."
 
     def _draw(self) -> None:
         """The curves of what is advised, with the catalog's values."""

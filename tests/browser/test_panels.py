@@ -41,10 +41,9 @@ def test_every_panel_in_jupyterlab(lab, artefacts):
     assert "must" not in page.run_cell(len(PANELS) + 1)
 
 
-@pytest.mark.parametrize("width", [1000, 600])
-def test_all_panels_in_voila(voila, artefacts, width):
+def test_all_panels_in_voila(voila, artefacts):
     """As `make app` shows them, on a wide and on a narrow page."""
-    page = voila("from widgets import App\napp = App()\napp", width=width)
+    page = voila("from widgets import App\napp = App()\napp")
     titles = {
         "schedule": "Schedules", "advice": "Advice", "descent": "Descent",
         "training": "Training", "comparison": "Comparison", "smoothing": "Smoothing",
@@ -56,10 +55,13 @@ def test_all_panels_in_voila(voila, artefacts, width):
         ).first.click()
         panel = page.panel(name)
         panel.wait_for()
-        page.page.wait_for_timeout(1000)
-        page.page.screenshot(path=artefacts / f"voila-{name}-{width}.png", full_page=True)
-        # Nothing hangs out at the side.
-        assert page.page.evaluate("document.documentElement.scrollWidth") <= width
+        page.page.wait_for_timeout(700)
+        for width in (600, 1000):
+            page.page.set_viewport_size({"width": width, "height": 1000})
+            page.page.wait_for_timeout(300)
+            page.page.screenshot(path=artefacts / f"voila-{name}-{width}.png", full_page=True)
+            # Nothing hangs out at the side.
+            assert page.page.evaluate("document.documentElement.scrollWidth") <= width
         if name == "advice":
             assert "Cosine annealing" in panel.inner_text()
         else:
