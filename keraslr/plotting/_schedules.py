@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -11,6 +12,8 @@ from keraslr.plotting._chart import Chart
 from keraslr.plotting._style import LOCK, line_style, tidy
 from keraslr.schedules import Schedule
 from keraslr.summary import Summary, summarize
+
+_TOPS = 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0
 
 
 class ScheduleChart(Chart):
@@ -58,10 +61,18 @@ class ScheduleChart(Chart):
             if log and high > 0:
                 self.axes.set_ylim(low / 1.5, high * 1.5)
             else:
-                self.axes.set_ylim(0, 1.05 * high or 1)
+                self.axes.set_ylim(0, _top(1.02 * high))
             alone = curves[0][0] if len(curves) == 1 else ""
             self.axes.set_title(alone, fontsize=10, pad=4)
             self.arrange(top=0.3, labels=[label for label, *_ in curves])
+
+
+def _top(high: float) -> float:
+    """An end for an axis that holds `high` and mostly stays where it is while that moves."""
+    if high <= 0:
+        return 1.0
+    power = 10.0 ** math.floor(math.log10(high))
+    return power * next((each for each in _TOPS if each * power >= high), 20.0)
 
 
 def schedule_figure(
