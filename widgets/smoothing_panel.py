@@ -9,7 +9,7 @@ import numpy as np
 
 from keraslr.plotting import LineChart, line_style
 from keraslr.smoothing import effective_samples, mean_weights, momentum_weights
-from widgets._controls import STYLE, shared
+from widgets._controls import shared
 from widgets._panel import Panel, columns, guarded, table
 from widgets._picture import Picture
 
@@ -44,7 +44,7 @@ class SmoothingPanel(Panel):
             )  # fmt: skip
             show = ipywidgets.Checkbox(
                 value=index > 0, indent=False, description=f"value {index + 1}",
-                style={**STYLE, "description_width": "initial"}, layout={"width": "84px"},
+                style={"description_width": "initial"}, layout={"width": "84px"},
             )  # fmt: skip
             colour = line_style(index)["color"]
             mark = ipywidgets.HTML(f'<span style="color: {colour}; font-size: 18px">&#9632;</span>')
