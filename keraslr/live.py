@@ -29,7 +29,7 @@ from keraslr.schedules._parameters import MAX_TICKS, Number
 from keraslr.training import Record, Result, Run, dataset_of, require_tensorflow, versions
 
 if TYPE_CHECKING:
-    from keraslr._loop import Trainer
+    from keraslr._trainer import Trainer
 
 _Value = TypeVar("_Value")
 
@@ -497,7 +497,7 @@ class LiveRun:
     def _set_up(self, epochs: int | None) -> Trainer | None:
         """All that comes before the model; None where it was stopped before."""
         require_tensorflow()
-        from keraslr._loop import Trainer
+        from keraslr._trainer import Trainer
 
         origin = self._origin
         run = self._describe() if self.run is None else self.run

@@ -7,10 +7,8 @@ import hashlib
 import json
 import math
 import os
-import platform
 import types
 from collections.abc import Callable, Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +16,8 @@ import keras
 import numpy as np
 
 from keraslr import datasets, optimizers
+from keraslr._about import versions
 from keraslr._files import write_whole
-from keraslr._version import __version__
 from keraslr.datasets import Dataset
 from keraslr.models import INITIALIZATIONS, MODELS
 from keraslr.schedules import Schedule
@@ -258,7 +256,7 @@ def train(
         DatasetError: The dataset cannot be had, or is damaged.
     """
     require_tensorflow()
-    from keraslr._loop import Trainer
+    from keraslr._trainer import Trainer
 
     data = dataset_of(run)
     result = Result({**run.description(), "dataset": data.name}, versions=versions())
@@ -340,9 +338,3 @@ def with_null(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [with_null(each) for each in value]
     return value
-
-
-def versions() -> dict[str, str]:
-    """Of Python and of the packages that a result depends on."""
-    packages = {name: metadata.version(name) for name in ("keras", "tensorflow", "numpy")}
-    return {"python": platform.python_version(), "keraslr": __version__, **packages}

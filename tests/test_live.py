@@ -240,7 +240,7 @@ def test_the_times_leave_the_pause_out(run, monkeypatch):
         now[0] += 0.01
         return now[0]
 
-    monkeypatch.setattr("keraslr._loop.time.perf_counter", clock)
+    monkeypatch.setattr("keraslr._trainer.time.perf_counter", clock)
     live = LiveRun(dataclasses.replace(run, epochs=2), on_progress=lambda _: live.pause())
     live.start()
     done = pauses = 0
@@ -477,7 +477,7 @@ def test_a_released_run_holds_nothing_and_comes_back_as_it_was(run, monkeypatch)
     gc.collect()
     assert [each() for each in held] == [None, None]
     # Stopped before it has done a step again, it has the weights that it had.
-    monkeypatch.setattr("keraslr._loop.optimizer_of", lambda *_: live.stop())
+    monkeypatch.setattr("keraslr._trainer.optimizer_of", lambda *_: live.stop())
     live.continue_for(1)
     ended(live, "stopped")
     assert bits(live.result.model) == weights
