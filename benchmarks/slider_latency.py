@@ -29,7 +29,16 @@ _CELL = """
 import ipywidgets
 from widgets import DescentPanel, SchedulePanel, TrainingPanel
 schedule, descent, training = SchedulePanel(), DescentPanel(), TrainingPanel(epochs=60)
-ipywidgets.VBox([schedule, descent, training])
+
+# What the host itself takes: a slider that shows one of two pictures that are ready.
+ready = [schedule.picture.value, descent.picture.value]
+slider, image = ipywidgets.IntSlider(description="bare"), ipywidgets.Image(value=ready[0])
+image.add_class("keraslr-picture")
+slider.observe(lambda move: image.set_trait("value", ready[move["new"] % 2]), "value")
+bare = ipywidgets.VBox([slider, image])
+bare.add_class("keraslr-bare-panel")
+
+ipywidgets.VBox([bare, schedule, descent, training])
 """
 
 _MOVE = """async ([handle, picture, key, moves]) => {
@@ -41,7 +50,8 @@ _MOVE = """async ([handle, picture, key, moves]) => {
       setTimeout(() => fail(new Error("no new picture within 10 s")), 10000);
     });
     const begin = performance.now();
-    const turned = move % 2 ? (key === "ArrowRight" ? "ArrowLeft" : "ArrowRight") : key;
+    // There and back, as a hand drags it.
+    const turned = move < moves / 2 ? key : key === "ArrowRight" ? "ArrowLeft" : "ArrowRight";
     handle.dispatchEvent(new KeyboardEvent("keydown", { key: turned, bubbles: true }));
     await loaded;
     times.push(performance.now() - begin);
@@ -68,18 +78,21 @@ _DRAG = """async ([handle, picture, moves]) => {
 }"""
 
 _SLIDERS = (
-    ("schedule", "initial_learning_rate", "schedule: rate"),
-    ("schedule", "T_max", "schedule: T_max"),
-    ("descent", "noise", "descent: noise"),
-    ("descent", "step", "descent: scrubber"),
+    ("bare", "bare", "ArrowRight", "two ready pictures"),
+    ("schedule", "initial_learning_rate", "ArrowRight", "schedule: rate"),
+    ("schedule", "T_max", "ArrowRight", "schedule: T_max"),
+    ("descent", "noise", "ArrowRight", "descent: noise"),
+    ("descent", "steps", "ArrowRight", "descent: steps"),
+    # It stands at its end.
+    ("descent", "step", "ArrowLeft", "descent: scrubber"),
 )
 
 
-def measured(page: Watched, name: str, label: str, moves: int) -> list[float]:
-    """Milliseconds of each move of a slider."""
+def measured(page: Watched, name: str, label: str, key: str, moves: int) -> list[float]:
+    """Milliseconds of each move of a slider, which begins with that key."""
     panel = page.panel(name)
     return page.page.evaluate(
-        _MOVE, [_element(page.handle(panel, label)), _picture(panel), "ArrowRight", moves]
+        _MOVE, [_element(page.handle(panel, label)), _picture(panel), key, moves]
     )
 
 
@@ -102,9 +115,9 @@ def report(host: str, page: Watched, moves: int) -> None:
             training = page.panel("training")
             page.button(training, "Train").click()
             training.locator(".keraslr-status", has_text="images/s").wait_for()
-        for name, label, shown in _SLIDERS:
-            measured(page, name, label, 6)
-            times = np.array(measured(page, name, label, moves))
+        for name, label, key, shown in _SLIDERS:
+            measured(page, name, label, key, 6)
+            times = np.array(measured(page, name, label, key, moves))
             median, high = np.percentile(times, [50, 95])
             print(f"{host:6} {state:9} {shown:20} {median:7.0f} {high:7.0f} {times.max():7.0f}")
         handle = _element(page.handle(page.panel("schedule"), "T_max"))

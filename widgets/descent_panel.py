@@ -112,8 +112,9 @@ class DescentPanel(Panel):
             value=0, max=0, description="step", style={"description_width": "40px"},
             layout={"flex": "1 1 auto"},
         )  # fmt: skip
-        # Joined in the browser: the step does not wait for Python.
-        self._link = ipywidgets.jslink((self.play, "value"), (self.step, "value"))
+        # Joined in the browser: the step does not wait for Python. The slider comes first, because
+        # a page that is drawn takes the second one's value from the first.
+        self._link = ipywidgets.jslink((self.step, "value"), (self.play, "value"))
         self.results = ipywidgets.HTML(layout={"width": "100%"})
         self.fill(self._arranged())
         self._observe()
@@ -316,13 +317,25 @@ class DescentPanel(Panel):
         if self.step.max == steps:
             return
         frame = max(1, round(steps / _FRAMES))
-        held, self._held = self._held, True
-        try:
-            with self.play.hold_sync(), self.step.hold_sync():
+
+        def set_play() -> None:
+            # Not its value: the page would answer with a step, which Python may have left by then.
+            with self.play.hold_sync():
                 self.play.step = frame
                 self.play.interval = min(max(_DURATION * frame // steps, 50), 250)
-                self.play.max = self.step.max = steps
-                self.play.value = self.step.value = step
+                self.play.max = steps
+
+        def set_step() -> None:
+            with self.step.hold_sync():
+                self.step.max = steps
+                self.step.value = step
+
+        # The play has room for the slider's value at any moment.
+        order = (set_play, set_step) if steps > self.step.max else (set_step, set_play)
+        held, self._held = self._held, True
+        try:
+            for each in order:
+                each()
         finally:
             self._held = held
 

@@ -160,13 +160,14 @@ class SchedulePanel(Panel):
         # An error leaves the last good curve: the message says what is wrong with the new one.
         schedule = self.form.in_steps(steps_per_epoch, self._factor())
         summary = summarize(schedule, epochs * steps_per_epoch)
-        findings = check(schedule, epochs * steps_per_epoch, steps_per_epoch)
         self.schedule, self._summary = schedule, summary
         label = f"now: {self.form.label}" if self.pins else self.form.label
         curves = [(label, summary, steps_per_epoch)]
         curves += [(pin.label, pin.summary, pin.schedule.steps_per_epoch) for pin in self.pins]
         self.chart.draw(curves, unit="epoch", log=self.log_axis.value)
         self.picture.show()
+        # What is said of it comes after what the hand waits for.
+        findings = check(schedule, epochs * steps_per_epoch, steps_per_epoch)
         if findings:
             self.say(*map(str, findings), colour="#9a5b00")
         else:

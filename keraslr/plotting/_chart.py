@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from PIL import Image
 
+from keraslr.plotting._png import encoded
 from keraslr.plotting._style import LOCK
 
 DPI = 110
@@ -100,14 +99,6 @@ class Chart:
                 for artist in (*axes.lines, axes.title):
                     axes.draw_artist(artist)
             return encoded(np.asarray(self.canvas.buffer_rgba()))
-
-
-def encoded(pixels: np.ndarray) -> bytes:
-    """Pixels (height, width, 4) as a PNG."""
-    buffer = io.BytesIO()
-    # Light compression: a quarter more bytes for half the time.
-    Image.fromarray(pixels[..., :3]).save(buffer, format="png", compress_level=1)
-    return buffer.getvalue()
 
 
 def figure_png(figure: Figure) -> bytes:

@@ -14,9 +14,10 @@ from matplotlib.transforms import ScaledTranslation
 
 from keraslr.descent import DESCENT_OPTIMIZERS, Trajectory
 from keraslr.objectives import Objective
-from keraslr.plotting._chart import Chart, encoded
+from keraslr.plotting._chart import Chart
 from keraslr.plotting._contours import GREY, View, draw_levels, in_plane, surface
-from keraslr.plotting._style import LOCK, line_style, tidy
+from keraslr.plotting._png import Palette, encoded, rgb
+from keraslr.plotting._style import LOCK, line_style, roomy, tidy
 from keraslr.plotting._ways import Heights, Way, path_in, way_in, widened
 
 _LAYERS = 5
@@ -53,6 +54,7 @@ class DescentChart(Chart):
         self._texts: list[Any] = []
         self._labels: list[str] = []
         self._pixels: list[Any] = [None] * _LAYERS
+        self._palette: Palette | None = None
         self._changed = 0  # the lowest layer that is not what its pixels show
         # Artists that are animated are left out where Matplotlib draws the axes.
         symbol: dict[str, Any] = {"linestyle": "none", "color": "#000000", "animated": True}
@@ -132,8 +134,12 @@ class DescentChart(Chart):
                     self.canvas.restore_region(self._pixels[layer - 1])
                 self._draw_layer(layer)
                 self._pixels[layer] = self.canvas.copy_from_bbox(self.figure.bbox)
+            pixels = np.asarray(self.canvas.buffer_rgba())
+            # Shades make the palette dear, and what moves on them is drawn in the same colours.
+            if self._palette is None or self._changed < _AXIS or self._texts:
+                self._palette = Palette(rgb(pixels))
             self._changed = _LAYERS
-            return encoded(np.asarray(self.canvas.buffer_rgba()))
+            return encoded(pixels, self._palette)
 
     def _draw_layer(self, layer: int) -> None:
         artists: list[Any] = []
@@ -177,11 +183,12 @@ class DescentChart(Chart):
         self._objective, self._changed = (objective, view), min(self._changed, _SCENERY)
 
     def _show_axis(self, axis: Heights, steps: int) -> None:
+        end = roomy(steps)
         wanted = (
             axis.name,
             "log" if axis.log else "linear",
             axis.ends,
-            (-0.02 * steps, 1.02 * steps),
+            (-0.02 * end, 1.02 * end),
         )
         shown = (
             self.heights.get_ylabel(), self.heights.get_yscale(), self.heights.get_ylim(),

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from keraslr.plotting._chart import Chart
-from keraslr.plotting._style import LOCK, line_style, tidy
+from keraslr.plotting._style import LOCK, line_style, roomy, tidy
 from keraslr.schedules import Schedule
 from keraslr.summary import Summary, summarize
 
-_TOPS = 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0
+# Ticks with their labels are half of what there is to draw where an axis has changed.
+_TICKS = 6
 
 
 class ScheduleChart(Chart):
@@ -23,6 +23,7 @@ class ScheduleChart(Chart):
         super().__init__(size)
         self.axes = self.figure.add_subplot()
         tidy(self.axes, "tick", "learning rate")
+        self.axes.locator_params(axis="x", nbins=_TICKS)
         self.axes.title.set_animated(True)
 
     def draw(
@@ -57,22 +58,16 @@ class ScheduleChart(Chart):
             end = max((summary.steps / per_unit for _, summary, per_unit in curves), default=1)
             self.axes.set_xlim(-0.02 * end, 1.02 * end)
             # Zero has no place on a logarithmic axis: the curve leaves it at the bottom.
-            self.axes.set_yscale("log" if log and high > 0 else "linear")
             if log and high > 0:
+                self.axes.set_yscale("log")
                 self.axes.set_ylim(low / 1.5, high * 1.5)
             else:
-                self.axes.set_ylim(0, _top(1.02 * high))
+                self.axes.set_yscale("linear")  # which forgets what was said of the ticks
+                self.axes.locator_params(axis="y", nbins=_TICKS)
+                self.axes.set_ylim(0, roomy(1.02 * high))
             alone = curves[0][0] if len(curves) == 1 else ""
             self.axes.set_title(alone, fontsize=10, pad=4)
             self.arrange(top=0.3, labels=[label for label, *_ in curves])
-
-
-def _top(high: float) -> float:
-    """An end for an axis that holds `high` and mostly stays where it is while that moves."""
-    if high <= 0:
-        return 1.0
-    power = 10.0 ** math.floor(math.log10(high))
-    return power * next((each for each in _TOPS if each * power >= high), 20.0)
 
 
 def schedule_figure(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 import threading
 from pathlib import Path
@@ -17,6 +18,8 @@ from keraslr._files import write_whole
 # yellow (too faint on white); from the eighth line on with another dash.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 DASHES = ("-", "--", ":", "-.")
+
+_ROOMS = 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0
 
 # Matplotlib is not thread-safe, and a training thread's owner draws while others do.
 LOCK = threading.RLock()
@@ -39,6 +42,15 @@ def tidy(axes: Axes, x: str, y: str) -> None:
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     axes.margins(x=0.02)
+
+
+def roomy(high: float) -> float:
+    """An end for an axis that holds `high` and mostly stays where it is while that moves."""
+    if high <= 0:
+        return 1.0
+    power = 10.0 ** math.floor(math.log10(high))
+    # A little less: 100 must not need 125 because of its last digit.
+    return power * next((each for each in _ROOMS if each * power >= high * (1 - 1e-9)), 10.0)
 
 
 def legend(figure: Figure, axes: Axes, columns: int) -> None:

@@ -16,8 +16,8 @@ from keraslr.plotting._contours import View, in_plane, surface
 # while a slider is moved, and by one span at most: more would make a dot of all the rest.
 _PARTS, _WIDEST = 4, 1.0
 
-# What the logarithmic axis of values goes down from its top.
-_DECADES = 12
+# What the logarithmic axis of values goes down from its top, and the stops of its lower end.
+_DECADES, _STOP = 12, 2
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -77,7 +77,8 @@ class Heights:
             if len(positive) and gaps.min() > -1e-9 * (high - low):
                 top = 1.5 * min(float(gaps.max()), high - lowest)
                 bottom = max(float(positive.min()), top / 10**_DECADES)
-                ends = 10.0 ** math.floor(math.log10(bottom)), 10.0 ** math.ceil(math.log10(top))
+                floor = _STOP * math.floor(math.log10(bottom) / _STOP)
+                ends = 10.0**floor, 10.0 ** math.ceil(math.log10(top))
                 return cls("value above the minimum" if lowest else "value", lowest, ends, True)
         part = (high - low) / 20
         bottom, top = max(float(values.min()), low), min(float(values.max()), high)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,8 @@ _NOT_OURS = (
     "/lab/extensions/",
     "preload",
 )
+
+_SERVERS_OWN = "WebSocketClosedError", "StreamClosedError", "list_kernels"
 
 
 def chromium() -> str | None:
@@ -114,9 +118,12 @@ class Server:
         return self.log_path.read_text()
 
     def kernels(self) -> list[dict[str, Any]]:
-        """What it says of its kernels."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/api/kernels") as answer:
-            return json.load(answer)
+        """What it says of its kernels; nothing while it cannot, as one comes or goes."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/api/kernels") as answer:
+                return json.load(answer)
+        except urllib.error.HTTPError:
+            return []
 
     def end_kernels(self) -> None:
         """Ends them, and what trains in them."""
@@ -125,11 +132,15 @@ class Server:
             urllib.request.urlopen(urllib.request.Request(address, method="DELETE")).close()
 
     def errors(self, since: int = 0) -> list[str]:
-        """Tracebacks of the kernels; those of connections that a page has closed are not ours."""
+        """Tracebacks of the kernels; those of the server are not ours.
+
+        It has some where a page has closed its connection, and where it is asked for the list of
+        its kernels while one of them goes.
+        """
         return [
             text
             for text in self.log[since:].split("Traceback (most recent call last)")[1:]
-            if "WebSocketClosedError" not in text and "StreamClosedError" not in text
+            if not any(known in text for known in _SERVERS_OWN)
         ]
 
     def close(self) -> None:
@@ -187,7 +198,8 @@ class Watched:
 
     def handle(self, panel: Locator, label: str) -> Locator:
         """The handle of the slider of that label."""
-        row = panel.locator(".widget-slider").filter(has=self.page.locator("label", has_text=label))
+        named = self.page.locator("label", has_text=re.compile(f"^{re.escape(label)}$"))
+        row = panel.locator(".widget-slider").filter(has=named)
         return row.filter(visible=True).first.locator(".noUi-handle").first
 
 

@@ -81,28 +81,42 @@ def test_advice_is_loaded_into_the_schedule_panel(voila):
     page.until(lambda: schedule.is_visible() and "OneCycleLR" in schedule.inner_text())
 
 
+_DRAG = """async ([handle, moves]) => {
+  for (const [key, times] of moves)
+    for (let move = 0; move < times; move++) {
+      handle.dispatchEvent(new KeyboardEvent("keydown", { key }));
+      await new Promise((done) => setTimeout(done, 8));
+    }
+}"""
+
+
 def test_a_drag_ends_at_the_last_value(lab):
     """Many moves in a second leave the last one's picture, and no queue."""
     page = lab(
-        "from widgets import SchedulePanel\npanel = SchedulePanel()\ndrawn = []\n"
+        "from widgets import DescentPanel, SchedulePanel\npanel = SchedulePanel()\ndrawn = []\n"
         "draw = panel.chart.draw\n"
         "panel.chart.draw = lambda *a, **k: (drawn.append(panel.schedule), draw(*a, **k))\npanel",
         "print(panel.form.controls['T_max'].value, panel.schedule.schedule.T_max, len(drawn))",
+        "descent = DescentPanel()\ndescent",
+        "print(descent.steps.value, descent.step.max, descent.step.value)",
     )
+
+    def drag(panel, label: str, *moves: tuple[str, int]) -> None:
+        page.page.wait_for_timeout(500)
+        handle = page.handle(panel, label).element_handle()
+        page.page.evaluate(_DRAG, [handle, moves])
+        page.page.wait_for_timeout(600)
+
     page.run_cell(0)
-    panel = page.panel("schedule")
-    page.page.wait_for_timeout(500)
-    handle = page.handle(panel, "T_max").element_handle()
-    page.page.evaluate(
-        """async (handle) => {
-          for (let move = 0; move < 60; move++) {
-            handle.dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowRight" }));
-            await new Promise((done) => setTimeout(done, 8));
-          }
-        }""",
-        handle,
-    )
-    page.page.wait_for_timeout(400)
+    drag(page.panel("schedule"), "T_max", ("ArrowRight", 60))
     value, shown, drawn = map(int, page.run_cell(1).split())
     assert value == shown == 90
     assert drawn < 50
+
+    # Who looks at the end of the paths still does, on both sides.
+    page.run_cell(2)
+    descent = page.panel("descent")
+    drag(descent, "steps", ("ArrowRight", 40), ("ArrowLeft", 20))
+    page.until(lambda: page.run_cell(3) == "120 120 120", 10)
+    page.slide(descent, "step", keys=3, key="ArrowLeft")
+    page.until(lambda: page.run_cell(3) == "120 120 117", 10)

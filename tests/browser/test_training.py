@@ -143,6 +143,31 @@ def test_a_run_begun_by_the_cell_that_shows_it_is_seen(lab):
     page.until(lambda: page.picture(panel) != first)
 
 
+def test_an_interrupted_kernel_ends_the_run_and_keeps_what_is_done(lab):
+    """The button with the square, while a cell waits for the training."""
+    page = lab(
+        MAKE.format(dataset="digits", batch_size=4),
+        "panel.train(block=True)\nprint('went on')",
+        "print(panel.run.state, len(panel.result.loss) > 0, panel.start.disabled)",
+    )
+    page.run_cell(0)
+    panel = page.panel("training")
+    page.start_cell(1)
+    # The cell holds the kernel, and still the page is told.
+    trains(page, panel)
+    page.until(lambda: len(page.cell(0).locator("img").all()) > 0)
+    page.page.locator("[data-command='notebook:interrupt-kernel'], "
+                      "[data-jp-item-name='interrupt'] button").first.click()  # fmt: skip
+    prompt = page.cell(1).locator(".jp-InputPrompt").first
+    page.until(lambda: "*" not in prompt.inner_text(), 10, "the cell to end")
+    # No traceback: the run was what was interrupted, and its picture stays below the cell.
+    assert page.cell(1).locator(".jp-OutputArea-output pre").first.inner_text() == "went on\n"
+    assert page.cell(1).locator(".jp-OutputArea-output img").count() == 1
+    assert page.run_cell(2) == "stopped True False"
+    page.button(panel, "Continue").click()
+    page.until(lambda: "training" in status(panel), 10)
+
+
 def test_real_fashion_mnist_is_trained(lab, artefacts, fashion_mnist_folder):
     page = lab(
         MAKE.format(dataset="fashion_mnist", batch_size=256),
