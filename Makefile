@@ -3,6 +3,8 @@
 # make test       sets up, then runs the tests
 # make lab        opens the notebooks in JupyterLab
 # make app        serves the panels as a page
+# make docs       builds the documentation into build/site
+# make notebooks  runs the notebooks in full and keeps their outputs
 # make lint       checks style and types
 #
 # Needs Python 3.10 to 3.13 and nothing else; PYTHON=python3.12 chooses one.
@@ -22,7 +24,7 @@ $(shell rm -rf $(VENV))
 endif
 endif
 
-.PHONY: run reproduce test lab app lint clean
+.PHONY: run reproduce test lab app docs notebooks lint clean
 
 run: $(VENV)/.run
 	$(BIN)/python -m keraslr reproduce --quick --output $(OUTPUT)
@@ -33,13 +35,21 @@ reproduce: $(VENV)/.run
 # By name and not the largest files first: the few tests in the browser take longest of all.
 test: $(VENV)/.test
 	$(BIN)/python -m pytest --numprocesses logical --dist loadfile \
-	    --no-loadscope-reorder $(TESTS)
+	    --no-loadscope-reorder --durations 15 $(TESTS)
 
 lab: $(VENV)/.notebooks
 	$(BIN)/jupyter lab notebooks
 
 app: $(VENV)/.notebooks
 	$(BIN)/voila notebooks/app.ipynb
+
+# The theme tells of its successor on every start; that is no fault of the pages.
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "open build/site/index.html, or: $(BIN)/python -m mkdocs serve"
+
+notebooks: $(VENV)/.test
+	$(BIN)/python notebooks/execute.py $(NAMES)
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
@@ -57,10 +67,14 @@ $(VENV)/.run: pyproject.toml | $(BIN)/python
 
 $(VENV)/.test: pyproject.toml | $(BIN)/python
 	$(PIP) install --quiet --editable ".[test,notebooks]"
-	touch $@ $(VENV)/.run $(VENV)/.notebooks
+	touch $@ $(VENV)/.run $(VENV)/.notebooks $(VENV)/.docs
 
 $(VENV)/.notebooks: pyproject.toml | $(BIN)/python
 	$(PIP) install --quiet --editable ".[notebooks]"
+	touch $@ $(VENV)/.run
+
+$(VENV)/.docs: pyproject.toml | $(BIN)/python
+	$(PIP) install --quiet --editable ".[docs]"
 	touch $@ $(VENV)/.run
 
 $(BIN)/python:

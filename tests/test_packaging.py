@@ -95,6 +95,26 @@ def test_python_versions_are_told_apart(tmp_path):
     assert not (tmp_path / ".venv").exists()
 
 
+def test_the_conda_environment_is_one_that_the_package_supports():
+    """conda's packages are the interpreter and tools; the rest is pip's, as everywhere."""
+    import yaml
+    from packaging.requirements import Requirement
+    from packaging.specifiers import SpecifierSet
+
+    text = (ROOT / "pyproject.toml").read_text()
+    supported = SpecifierSet(re.search(r'^requires-python = "(.*)"$', text, re.MULTILINE)[1])
+    extras = set(re.findall(r"^(\w+) = \[", text.partition("optional-dependencies]")[2], re.M))
+    *tools, pip = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    python = next(each for each in tools if each.startswith("python="))
+    assert supported.contains(python.removeprefix("python="))
+    assert {"pip", "make", "git"} < set(tools)
+    (line,) = pip["pip"]
+    assert line.startswith("--editable .[")
+    wanted = Requirement("keraslr" + line.removeprefix("--editable ."))
+    assert wanted.extras
+    assert wanted.extras <= extras
+
+
 def test_data_are_not_committed():
     if not (ROOT / ".git").exists():
         pytest.skip("not a git checkout")
