@@ -179,6 +179,22 @@ def test_steps(panel):
     assert drawn(panel) == anew(panel)
 
 
+def test_a_late_answer_of_the_page_does_not_take_the_end_away(panel, monkeypatch):
+    """It still says 101 when Python is at 117; who scrubs there later does not mean the end."""
+    now = [100.0]
+    monkeypatch.setattr("widgets.descent_panel.time.monotonic", lambda: now[0])
+    panel.steps.value = 101
+    panel.steps.value = 117
+    panel.step.value = 101
+    assert panel.step.value == panel.step.max == 117
+    panel.steps.value = 120
+    now[0] += 1.0
+    panel.step.value = 117
+    assert (panel.step.value, panel.step.max) == (117, 120)
+    panel.steps.value = 130
+    assert panel.step.value == 117
+
+
 def test_a_play_ends_at_the_last_step(panel):
     switch = "playing" if panel.play.has_trait("playing") else "_playing"
     panel.steps.value = 997

@@ -6,6 +6,7 @@ import contextlib
 import html
 import math
 import re
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -34,6 +35,9 @@ _MEMORY = "momentum", "beta_1", "rho"
 
 # A play shows about so many steps, and takes about so many milliseconds.
 _FRAMES, _DURATION = 100, 5000
+
+# For so many seconds an end that was left may come back from the page, as an answer that was late.
+_LATE = 0.5
 
 
 class DescentPanel(Panel):
@@ -74,6 +78,7 @@ class DescentPanel(Panel):
         ]
         self._schedule_panel = schedule_panel
         self._given: tuple[Schedule, int] | None = None
+        self._left_ends: dict[int, float] = {}
         self._held = True
         self.objectives = ipywidgets.Dropdown(
             options=[(each.title, name) for name, each in OBJECTIVES.items()],
@@ -316,6 +321,8 @@ class DescentPanel(Panel):
         """Lets the play and its slider go over these steps."""
         if self.step.max == steps:
             return
+        if step == steps:
+            self._left_ends[self.step.max] = time.monotonic()
         frame = max(1, round(steps / _FRAMES))
 
         def set_play() -> None:
@@ -341,9 +348,14 @@ class DescentPanel(Panel):
 
     @guarded
     def _mark(self, _: Any = None) -> None:
-        if not self._held:
-            self._chart.mark(self.step.value)
-            self.picture.show()
+        if self._held:
+            return
+        left = self._left_ends.pop(self.step.value, None)
+        if left is not None and time.monotonic() - left < _LATE:
+            self.step.value = self.step.max  # which calls this again
+            return
+        self._chart.mark(self.step.value)
+        self.picture.show()
 
     @guarded
     def _played(self, _: Any = None) -> None:
