@@ -36,7 +36,8 @@ def show(table: RenderableType) -> None:
 def text(table: RenderableType) -> str:
     """A table as plain text."""
     file = io.StringIO()
-    Console(file=file, width=_WIDTH, color_system=None).print(table)
+    # Rich would show it in a notebook's page, and leave the file empty.
+    Console(file=file, width=_WIDTH, color_system=None, force_jupyter=False).print(table)
     return "\n".join(line.rstrip() for line in file.getvalue().splitlines())
 
 

@@ -335,3 +335,18 @@ def test_a_comparison_of_nothing_done_can_be_drawn():
     result = compare(SCHEDULES, should_stop=lambda: True, **SMALL)
     assert isinstance(result, Comparison)
     assert [len(axes.lines) for axes in result.plot().axes] == [0, 0, 0]
+
+
+def test_a_table_is_text_in_a_notebook_too(monkeypatch):
+    """There Rich takes every console for the page."""
+    import rich.console
+    from rich.table import Table
+
+    from keraslr.report import text
+
+    table = Table("schedule")
+    table.add_row("cosine")
+    outside = text(table)
+    assert "cosine" in outside
+    monkeypatch.setattr(rich.console, "_is_jupyter", lambda: True)
+    assert text(table) == outside
