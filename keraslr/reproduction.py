@@ -10,13 +10,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, as_completed
 from datetime import datetime, timezone
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from keraslr import datasets
+from keraslr._about import versions
 from keraslr._files import write_whole
-from keraslr._version import __version__
 from keraslr.documented import PARTS, Findings, Job, Part, Plan, Verdict
 from keraslr.schedules._parameters import Flag, Number, Optional
 from keraslr.training import with_null
@@ -250,12 +249,9 @@ class _Store:
 
 
 def _machine() -> dict[str, Any]:
-    packages = {name: metadata.version(name) for name in ("tensorflow", "keras", "numpy")}
     return {
         "date": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         "cores": os.cpu_count(),
         "processor": platform.machine(),
-        "python": platform.python_version(),
-        "keraslr": __version__,
-        **packages,
+        **versions(),
     }

@@ -78,7 +78,7 @@ def test_advice_is_loaded_into_the_schedule_panel(voila):
     page.until(lambda: "1. One cycle" in advice.inner_text())
     page.button(advice, "Load").click()
     schedule = page.panel("schedule")
-    page.until(lambda: schedule.is_visible() and "OneCycleLR" in schedule.inner_text())
+    assert page.until(lambda: schedule.is_visible() and "OneCycleLR" in schedule.inner_text())
 
 
 _DRAG = """async ([handle, moves]) => {

@@ -88,6 +88,7 @@ def test_in_voila(voila, artefacts):
     panel = page.panel("training")
     panel.wait_for()
     through_all(page, panel, artefacts, "voila")
+    assert "stopped" in message(panel)
 
 
 def test_a_branch_is_trained_and_compared(lab, artefacts):
@@ -140,7 +141,7 @@ def test_a_run_begun_by_the_cell_that_shows_it_is_seen(lab):
     panel = page.panel("training")
     trains(page, panel)
     first = page.picture(panel)
-    page.until(lambda: page.picture(panel) != first)
+    assert page.until(lambda: page.picture(panel) != first)
 
 
 def test_an_interrupted_kernel_ends_the_run_and_keeps_what_is_done(lab):
