@@ -22,6 +22,8 @@ _CSS = """<style>
 .keraslr-panel { max-width: 1120px; }
 .keraslr-panel .widget-html-content { min-width: 0; }
 .keraslr-panel .widget-label { overflow: hidden; text-overflow: ellipsis; }
+.keraslr-panel .lm-TabBar .lm-TabBar-tab, .keraslr-panel .p-TabBar .p-TabBar-tab {
+  min-width: max-content !important; }
 .keraslr-message .widget-html-content { line-height: 1.45; min-height: 1.45em; }
 .keraslr-panel table.keraslr-table { border-collapse: collapse; font-size: 13px; }
 .keraslr-panel table.keraslr-table td, .keraslr-panel table.keraslr-table th {

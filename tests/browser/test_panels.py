@@ -16,6 +16,9 @@ PANELS = {
     "advice": ("AdvicePanel()", "T_max"),
 }
 
+_CLIPPED_TABS = """() => [...document.querySelectorAll(".lm-TabBar-tabLabel, .p-TabBar-tabLabel")]
+  .filter((label) => label.scrollWidth > label.clientWidth).map((label) => label.textContent)"""
+
 
 def moved(page, name: str, label: str) -> None:
     panel = page.panel(name)
@@ -62,6 +65,7 @@ def test_all_panels_in_voila(voila, artefacts):
             page.page.screenshot(path=artefacts / f"voila-{name}-{width}.png", full_page=True)
             # Nothing hangs out at the side.
             assert page.page.evaluate("document.documentElement.scrollWidth") <= width
+            assert page.page.evaluate(_CLIPPED_TABS) == []
         if name == "advice":
             assert "Cosine annealing" in panel.inner_text()
         else:
