@@ -1,12 +1,14 @@
-"""A training process for the tests to kill: `python interrupted_run.py FOLDER KIND [EPOCH BATCH]`.
+"""A training process for the tests to kill: `python interrupted_run.py FOLDER [EPOCH BATCH]`.
 
-Started again with the same folder it goes on where Keras's backup is. After each epoch it appends
-what was applied and decided to FOLDER/epochs.jsonl; at the end it writes FOLDER/weights. In the
-middle of the given epoch it says so and waits to be killed.
+It trains each kind of run in a folder of its own. Started again it goes on where Keras's backups
+are. After each epoch it appends what was applied and decided to KIND/epochs.jsonl; at the end it
+writes KIND/weights. In the middle of the given epoch of one kind it goes over to the next one, and in
+that of the last it says so and waits: whoever kills it then interrupts all of them at once.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import sys
@@ -46,23 +48,28 @@ class Record(keras.callbacks.Callback):
             file.write(json.dumps(line) + "\n")
 
 
-class WaitToBeKilled(keras.callbacks.Callback):
-    """Stops in the middle of an epoch."""
+class Leave(keras.callbacks.Callback):
+    """Calls something in the middle of an epoch."""
 
-    def __init__(self, epoch, batch):
+    def __init__(self, epoch, batch, call):
         super().__init__()
-        self.at, self.epoch = (epoch, batch), None
+        self.at, self.epoch, self.call = (epoch, batch), None, call
 
     def on_epoch_begin(self, epoch, logs=None):
         self.epoch = epoch
 
     def on_train_batch_end(self, batch, logs=None):
         if (self.epoch, batch) == self.at:
-            print("waiting", flush=True)
-            time.sleep(600)
+            self.call()
 
 
-def run(folder: Path, kind: str, *kill_at: int) -> None:
+def wait_to_be_killed() -> None:
+    print("waiting", flush=True)
+    time.sleep(600)
+
+
+def run(folder: Path, kind: str, leave: Leave | None = None) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
     keras.utils.set_random_seed(1)
     x, y = load_digits(return_X_y=True)
     x = x.astype("float32") / 16
@@ -85,8 +92,8 @@ def run(folder: Path, kind: str, *kill_at: int) -> None:
     if kind.endswith("last"):
         callbacks.reverse()
     callbacks += [LearningRateLogger(), Record(folder / "epochs.jsonl", rule)]
-    if kill_at:
-        callbacks.append(WaitToBeKilled(*kill_at))
+    if leave is not None:
+        callbacks.append(leave)
     model.fit(
         x[:1280], y[:1280], validation_data=(x[1280:], y[1280:]), epochs=EPOCHS, batch_size=64,
         shuffle=False, verbose=0, callbacks=callbacks,
@@ -95,5 +102,16 @@ def run(folder: Path, kind: str, *kill_at: int) -> None:
     (folder / "weights").write_text(hashlib.sha256(weights).hexdigest())
 
 
+def run_all(folder: Path, kinds: list[str], *at: int) -> None:
+    """One kind after another; with a place to leave them at, one inside the other."""
+    if not at:
+        for kind in kinds:
+            run(folder / kind, kind)
+        return
+    kind, *rest = kinds
+    go_on = functools.partial(run_all, folder, rest, *at) if rest else wait_to_be_killed
+    run(folder / kind, kind, Leave(*at, go_on))
+
+
 if __name__ == "__main__":
-    run(Path(sys.argv[1]), sys.argv[2], *map(int, sys.argv[3:]))
+    run_all(Path(sys.argv[1]), list(KINDS), *map(int, sys.argv[2:]))

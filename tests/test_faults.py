@@ -49,25 +49,31 @@ def lines(folder):
 # Killed
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", interrupted_run.KINDS)
-def test_a_killed_run_ends_like_one_that_was_not(kind, tmp_path):
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    whole.mkdir()
-    killed.mkdir()
+@pytest.fixture(scope="module")
+def whole_and_killed(tmp_path_factory):
+    """Folders of runs that nothing happened to, and of the same runs killed twice."""
+    whole, killed = tmp_path_factory.mktemp("whole"), tmp_path_factory.mktemp("killed")
     script = HERE / "interrupted_run.py"
-    reference = start(script, whole, kind)
+    reference = start(script, whole)
     # In the middle of the fourth epoch, and after its restart of the seventh.
     for epoch, batch in ((3, 9), (6, 1)):
-        process = start(script, killed, kind, epoch, batch)
+        process = start(script, killed, epoch, batch)
         assert process.stdout.readline() == "waiting\n", process.communicate()[1]
         process.send_signal(signal.SIGKILL)
         process.communicate()
         assert process.returncode == -signal.SIGKILL
-        assert [line["epoch"] for line in lines(killed)] == list(range(epoch))
-    finished(start(script, killed, kind))
+        for kind in interrupted_run.KINDS:
+            assert [line["epoch"] for line in lines(killed / kind)] == list(range(epoch))
+            assert not (killed / kind / "weights").exists()
+    finished(start(script, killed))
     finished(reference)
+    return whole, killed
 
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", interrupted_run.KINDS)
+def test_a_killed_run_ends_like_one_that_was_not(kind, whole_and_killed):
+    whole, killed = (folder / kind for folder in whole_and_killed)
     assert lines(killed) == lines(whole)
     assert (killed / "weights").read_text() == (whole / "weights").read_text()
     # And it was a run that would show a difference.
