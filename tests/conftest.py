@@ -7,6 +7,10 @@ from pathlib import Path
 
 # Before TensorFlow is imported: its start-up messages are not the tests' business.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# Beside other workers each has one core: threads that wait for one another would only spin.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
+        os.environ.setdefault(name, "1")
 
 import pytest
 
