@@ -2,8 +2,8 @@
 
 It trains each kind of run in a folder of its own. Started again it goes on where Keras's backups
 are. After each epoch it appends what was applied and decided to KIND/epochs.jsonl; at the end it
-writes KIND/weights. In the middle of the given epoch of one kind it goes over to the next one, and in
-that of the last it says so and waits: whoever kills it then interrupts all of them at once.
+writes KIND/weights. In the middle of the given epoch of one kind it goes over to the next one, and
+in that of the last it says so and waits: whoever kills it then interrupts all of them at once.
 """
 
 from __future__ import annotations
