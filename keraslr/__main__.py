@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import multiprocessing
-import os
-import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any, NoReturn
 
-from keraslr import __version__, catalog, documented
+from keraslr import __version__, _pool, catalog, documented
 from keraslr.schedules import Schedule, parameters, parse
 from keraslr.schedules._base import Inner
 from keraslr.schedules._parameters import Choice, Flag, Number, Optional, Parameter, Several
@@ -113,10 +110,7 @@ def _add_reproduce(commands: Any) -> None:
         "--jobs", type=_count, metavar="N",
         help="processes, each on one core; default: one for each core, or one on a GPU",
     )  # fmt: skip
-    command.add_argument(
-        "--dask", metavar="ADDRESS",
-        help="run on the Dask cluster of this scheduler instead (needs keraslr[dask])",
-    )  # fmt: skip
+    _add_dask(command)
     command.add_argument(
         "--dataset", choices=("auto", "fashion_mnist", "digits"), default="auto",
         help="auto is Fashion-MNIST, or scikit-learn's digits where that cannot be had",
@@ -164,50 +158,34 @@ def _reproduce(options: argparse.Namespace) -> int:
     return 1 if found.failures else 0
 
 
-@contextlib.contextmanager
-def _executor(options: argparse.Namespace) -> Iterator[Executor]:
+def _executor(options: argparse.Namespace) -> contextlib.AbstractContextManager[Executor]:
     """Processes of this machine, or a Dask cluster."""
     if options.dask is not None:
-        if options.jobs is not None:
-            raise UsageError("--jobs must be left out with --dask: the cluster has its own workers")
-        try:
-            from distributed import Client
-        except ImportError:
-            raise UsageError("--dask needs Dask: pip install 'keraslr[dask]'") from None
-        try:
-            client = Client(options.dask, timeout=10)
-        except (OSError, ValueError) as error:
-            raise UsageError(f"--dask must be the address of a scheduler: {error}") from None
-        with client:
-            yield client.get_executor()
-        return
-    # Forked processes would inherit a TensorFlow that has begun. Ctrl-C is the parent's to handle.
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(
-        options.jobs or _usual_jobs(), context, initializer=signal.signal,
-        initargs=(signal.SIGINT, signal.SIG_IGN),
+        return _dask_executor(options)
+    return _pool.process_pool(options.jobs or _pool.usual_jobs())
+
+
+def _add_dask(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--dask", metavar="ADDRESS",
+        help="run on the Dask cluster of this scheduler instead (needs keraslr[dask])",
     )  # fmt: skip
+
+
+@contextlib.contextmanager
+def _dask_executor(options: argparse.Namespace) -> Iterator[Executor]:
+    if options.jobs is not None:
+        raise UsageError("--jobs must be left out with --dask: the cluster has its own workers")
     try:
-        yield pool
-    except BaseException:
-        _end(pool)
-        raise
-    _end(pool)
-
-
-def _usual_jobs() -> int:
-    """One for each core; but each process would take all of a GPU's memory."""
-    import tensorflow as tf
-
-    return 1 if tf.config.list_physical_devices("GPU") else os.cpu_count() or 1
-
-
-def _end(pool: ProcessPoolExecutor) -> None:
-    """Ends the processes, also those in the middle of a job that nobody waits for any more."""
-    processes = list((pool._processes or {}).values())
-    pool.shutdown(wait=False, cancel_futures=True)
-    for process in processes:
-        process.terminate()
+        from distributed import Client
+    except ImportError:
+        raise UsageError("--dask needs Dask: pip install 'keraslr[dask]'") from None
+    try:
+        client = Client(options.dask, timeout=10)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"--dask must be the address of a scheduler: {error}") from None
+    with client:
+        yield client.get_executor()
 
 
 @contextlib.contextmanager
@@ -272,6 +250,17 @@ def _add_compare(commands: Any) -> None:
         help="what the schedules count; default: %(default)s",
     )  # fmt: skip
     command.add_argument(
+        "--jobs", type=_count, metavar="N",
+        help="processes, among which the cores are divided; default: one for each core, as far as "
+        "there are runs, or one on a GPU",
+    )  # fmt: skip
+    command.add_argument(
+        "--threads", type=_count, metavar="N",
+        help="threads of each process; default: the cores divided by the processes, or 1 on a "
+        "cluster",
+    )  # fmt: skip
+    _add_dask(command)
+    command.add_argument(
         "--output", type=Path, default=Path("results"), metavar="DIR",
         help="folder for results.json, comparison.png and every run; default: %(default)s",
     )  # fmt: skip
@@ -318,7 +307,15 @@ def _compare(options: argparse.Namespace) -> int:
         _DIGITS_BATCH_SIZE if data.name == "digits" else _BATCH_SIZE
     )
     steps_per_epoch = -(-len(data.x_train) // batch_size)
-    with tqdm(unit="step", unit_scale=True, dynamic_ncols=True, delay=1e-9) as bar:
+    with contextlib.ExitStack() as stack:
+        if options.dask is None:
+            where = {"jobs": options.jobs or "auto", "threads": options.threads}
+        else:
+            executor = stack.enter_context(_dask_executor(options))
+            where = {"executor": executor, "threads": options.threads or 1}
+        bar = stack.enter_context(
+            tqdm(unit="step", unit_scale=True, dynamic_ncols=True, delay=1e-9)
+        )
 
         def progress(run: Run, steps_done: int, done: int, total: int) -> None:
             epoch = min(run.epochs, 1 + steps_done // steps_per_epoch)
@@ -336,6 +333,7 @@ def _compare(options: argparse.Namespace) -> int:
             clock=options.clock,
             output=options.output,
             on_progress=progress,
+            **where,
         )
     report.show(report.comparison_table(result))
     print(f"Numbers: {options.output / 'results.json'}")

@@ -24,7 +24,7 @@ from keraslr.datasets import Dataset
 
 # A slice takes about this long: short enough to stop in, long enough to cost nothing.
 _SLICE_SECONDS = 0.2
-_TEST_BATCH = 1000
+TEST_BATCH = 1000
 
 
 class _OnDevice:
@@ -70,21 +70,32 @@ class Loop:
         self.model, self.optimizer, self.batch_size = model, optimizer, batch_size
         self.examples = len(data.x_train)
         self.steps_per_epoch = -(-self.examples // batch_size)
-        self._data = _OnDevice.of(data)
+        self._data = self._placed(data)
         self._test_examples = len(data.x_test)
-        self.device = self._data.train[0].device.rpartition("device:")[2]
+        self.device = self._device()
         optimizer.build(model.trainable_variables)
+        self._slice, self._evaluate = self._graphs()
+        self._slice_length = 4
+        self._order = tf.range(self.examples, dtype=tf.int64)
+
+    def _placed(self, data: Dataset) -> Any:
+        return _OnDevice.of(data)
+
+    def _device(self) -> str:
+        return self._data.train[0].device.rpartition("device:")[2]
+
+    def _graphs(self) -> tuple[Any, Any]:
         # Graphs of this instance alone, traced here and once. The data are arguments of theirs, so
         # that no graph which lives on for whatever reason keeps them. As for `fit`, no autograph.
         number = tf.TensorSpec([], tf.int32)
-        self._slice = tf.function(self._slice_steps, autograph=False).get_concrete_function(
-            *map(_spec, self._data.train), tf.TensorSpec([None], tf.int64), number, number
+        return (
+            tf.function(self._slice_steps, autograph=False).get_concrete_function(
+                *map(_spec, self._data.train), tf.TensorSpec([None], tf.int64), number, number
+            ),
+            tf.function(self._evaluate_piece, autograph=False).get_concrete_function(
+                *map(_spec, self._data.test), number, tf.TensorSpec([], tf.float32), number
+            ),
         )
-        self._evaluate = tf.function(self._evaluate_piece, autograph=False).get_concrete_function(
-            *map(_spec, self._data.test), number, tf.TensorSpec([], tf.float32), number
-        )
-        self._slice_length = 4
-        self._order = tf.range(self.examples, dtype=tf.int64)
 
     def shuffle(self, order: np.ndarray) -> None:
         """Takes the examples of the next epoch in this order, an integer array (examples,)."""
@@ -115,7 +126,7 @@ class Loop:
             At last mean loss and share of right answers over the test data; before that, None.
         """
         loss, right = tf.constant(0.0), tf.constant(0)
-        for begin in range(0, self._test_examples, _TEST_BATCH):
+        for begin in range(0, self._test_examples, TEST_BATCH):
             if begin:
                 yield None
             loss, right = self._evaluate(*self._data.test, tf.constant(begin), loss, right)
@@ -141,8 +152,7 @@ class Loop:
         def step(i: tf.Tensor, losses: Any, accuracies: Any, rates: Any) -> Any:
             begin = (first + i) * self.batch_size
             chosen = order[begin : begin + self.batch_size]
-            images, labels = tf.gather(all_images, chosen), tf.gather(all_labels, chosen)
-            loss, accuracy, rate = self._step(images, labels)
+            loss, accuracy, rate = self._train_on(all_images, all_labels, chosen)
             return (
                 i + 1,
                 losses.write(i, loss),
@@ -158,11 +168,13 @@ class Loop:
         )
         return tuple(record.stack() for record in records)
 
-    def _step(self, images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    def _train_on(self, all_images: Any, all_labels: Any, chosen: tf.Tensor) -> Any:
+        """Trains on the chosen examples: their loss, accuracy, and the rate applied."""
+        images, labels = tf.gather(all_images, chosen), tf.gather(all_labels, chosen)
         variables = self.model.trainable_variables
         with tf.GradientTape() as tape:
-            logits = self.model(_pixels(images), training=True)
-            loss = tf.reduce_mean(_cross_entropy(labels, logits))
+            logits = self.model(pixels(images), training=True)
+            loss = tf.reduce_mean(cross_entropy(labels, logits))
             loss += sum(tf.cast(each, tf.float32) for each in self.model.losses)
             scaled = self.optimizer.scale_loss(loss)  # which `apply` takes back
         gradients = tape.gradient(scaled, variables)
@@ -174,7 +186,7 @@ class Loop:
         tf.distribute.get_replica_context().merge_call(
             lambda _: self.optimizer.apply(gradients, variables)
         )
-        return loss, tf.reduce_mean(tf.cast(_right(labels, logits), tf.float32)), rate
+        return loss, tf.reduce_mean(tf.cast(right_answers(labels, logits), tf.float32)), rate
 
     def _evaluate_piece(
         self,
@@ -184,10 +196,10 @@ class Loop:
         loss: tf.Tensor,
         right: tf.Tensor,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        images, labels = (each[begin : begin + _TEST_BATCH] for each in (all_images, all_labels))
-        logits = self.model(_pixels(images), training=False)
-        loss += tf.reduce_sum(_cross_entropy(labels, logits))
-        right += tf.reduce_sum(tf.cast(_right(labels, logits), tf.int32))
+        images, labels = (each[begin : begin + TEST_BATCH] for each in (all_images, all_labels))
+        logits = self.model(pixels(images), training=False)
+        loss += tf.reduce_sum(cross_entropy(labels, logits))
+        right += tf.reduce_sum(tf.cast(right_answers(labels, logits), tf.int32))
         return loss, right
 
 
@@ -195,14 +207,17 @@ def _spec(tensor: tf.Tensor) -> tf.TensorSpec:
     return tf.TensorSpec(tensor.shape, tensor.dtype)
 
 
-def _pixels(images: tf.Tensor) -> tf.Tensor:
+def pixels(images: tf.Tensor) -> tf.Tensor:
+    """Bytes as floats in [0, 1]."""
     return tf.cast(images, tf.float32) / 255.0
 
 
-def _cross_entropy(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+def cross_entropy(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    """The loss of each example."""
     logits = tf.cast(logits, tf.float32)
     return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
 
 
-def _right(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+def right_answers(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    """Whether the answer to each example is right."""
     return tf.equal(tf.argmax(logits, 1, output_type=tf.int64), labels)

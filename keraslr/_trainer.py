@@ -24,10 +24,11 @@ class Trainer:
     Args:
         run: What to train; its `epochs` do not matter here.
         data: Its dataset.
-        result: What to write into. Its lists only grow.
+        result: What to write into. Its lists only grow. What it holds are whole epochs.
         learning_rate: A function of the optimizer's step in place of the run's schedule.
         first_epoch: Number of the first epoch: the order of the examples depends on it.
         state: What `state` of a trainer of such a run gave, to begin from; None for first weights.
+        strategy: A `tf.distribute.Strategy` to train under; None for one device.
 
     Attributes:
         optimizer: None until it is made, and so is the model in the result.
@@ -49,17 +50,21 @@ class Trainer:
         learning_rate: Any = None,
         first_epoch: int = 0,
         state: Sequence[np.ndarray] | None = None,
+        strategy: Any = None,
     ):
         self.run, self.data, self.result = run, data, result
         self.optimizer: Any = None
-        self.steps, self.examples, self.test_steps = 0, 0, list[int]()
+        epochs = len(result.train_loss)
+        self.steps, self.examples = 0, epochs * len(data.x_train)
+        self.test_steps = [(epoch + 1) * self.steps_per_epoch for epoch in range(epochs)]
         self.epochs_begun, self.made, self.whole = first_epoch, False, False
         self.released = False
         self._learning_rate = run.schedule if learning_rate is None else learning_rate
         self._first_state = state
         self._loop: Any = None
         self._model: Any = None
-        self._watch = _Stopwatch()
+        self._strategy = strategy
+        self._watch = _Stopwatch(result.wall_time)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -94,16 +99,19 @@ class Trainer:
         epochs: int,
         on_progress: Progress | None = None,
         should_stop: Callable[[], bool] | None = None,
+        on_epoch: Callable[[], None] | None = None,
     ) -> None:
         """Trains that many epochs more, as `train` does; `result.status` says how it ended.
 
         An epoch that was broken off is not taken up again. Errors, and Ctrl-C, are passed on with
-        the result up to them.
+        the result up to them. After each whole epoch, while its state is at hand, `on_epoch` is
+        called.
         """
         result, result.status = self.result, "running"
+        scope = contextlib.nullcontext() if self._strategy is None else self._strategy.scope()
         try:
-            with self._watch.running(True):
-                result.status = self._advanced(epochs, on_progress, should_stop)
+            with self._watch.running(True), scope:
+                result.status = self._advanced(epochs, on_progress, should_stop, on_epoch)
         finally:
             self._note_time()
 
@@ -112,10 +120,12 @@ class Trainer:
         epochs: int,
         on_progress: Progress | None,
         should_stop: Callable[[], bool] | None,
+        on_epoch: Callable[[], None] | None,
     ) -> str:
         def told() -> bool:
             with self._watch.running(False):
-                return should_stop is not None and should_stop()
+                stop = should_stop is not None and should_stop()
+            return stop if self._strategy is None else self._any_worker(stop)
 
         if not self.made:
             self._make_model()
@@ -127,6 +137,8 @@ class Trainer:
             status = self._epoch(on_progress, told)
             if status != "running":
                 return status
+            if on_epoch is not None:
+                on_epoch()
         # As `fit` does at its end: with use_ema, the weights become their averages.
         self.optimizer.finalize_variable_values(self._model.trainable_variables)
         return "finished"
@@ -143,7 +155,13 @@ class Trainer:
         self.optimizer = optimizer_of(self.run, self._learning_rate)
 
     def _make_loop(self) -> None:
-        self._loop = Loop(self._model, self.optimizer, self.data, self.run.batch_size)
+        what = self._model, self.optimizer, self.data, self.run.batch_size
+        if self._strategy is None:
+            self._loop = Loop(*what)
+        else:
+            from keraslr._distributed import ReplicatedLoop
+
+            self._loop = ReplicatedLoop(*what, self._strategy)
         self.result.device = self._loop.device
         if self._first_state is not None:
             for variable, value in zip(self._variables(), self._first_state, strict=True):
@@ -151,6 +169,12 @@ class Trainer:
             self._first_state = None
         self.made = self.whole = True
         self.released = False
+
+    def _any_worker(self, stop: bool) -> bool:
+        """Whether one of the workers is to stop: none may go on alone."""
+        from keraslr._distributed import mean_over_workers
+
+        return mean_over_workers(self._strategy, float(stop)) > 0
 
     def _variables(self) -> list[Any]:
         return [*self._model.variables, *self.optimizer.variables]
@@ -214,8 +238,8 @@ class _Stopwatch:
         seconds: Seconds for which it ran.
     """
 
-    def __init__(self) -> None:
-        self._counted, self._since, self._runs = 0.0, 0.0, False
+    def __init__(self, seconds: float = 0.0) -> None:
+        self._counted, self._since, self._runs = seconds, 0.0, False
 
     @property
     def seconds(self) -> float:

@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import dataclasses
+import contextlib
 import math
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, wait
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
-from keraslr import datasets
+from keraslr import _dispatch, _pool, datasets
 from keraslr._compared import FIGURES, Comparison, Curve, Row, Series
+from keraslr._dispatch import Progress
 from keraslr.schedules import Schedule
 from keraslr.schedules._parameters import Number
-from keraslr.training import Result, Run, train
+from keraslr.training import Result, Run
 
 __all__ = ["FIGURES", "Comparison", "Curve", "Progress", "Row", "Series", "compare"]
 
-# Called with the run under way, the steps done of it, the steps done in all, and those to be done.
-Progress = Callable[[Run, int, int, int], None]
-
 # Runs that need no other start.
 _ENDED = ("finished", "diverged")
-_ASK_SECONDS = 0.2
 
 
 def compare(
@@ -41,6 +38,8 @@ def compare(
     clock: str = "step",
     output: str | os.PathLike[str] | None = None,
     earlier: Comparison | None = None,
+    jobs: int | str | None = None,
+    threads: int | None = None,
     executor: Executor | None = None,
     on_progress: Progress | None = None,
     on_result: Callable[[Comparison], None] | None = None,
@@ -64,13 +63,23 @@ def compare(
         clock: Whether the schedules count in "step" or in "epoch".
         output: Folder for the results; made if it is missing.
         earlier: A comparison whose finished runs are not done again where they are asked for here.
-        executor: Where the runs go, for example a `ProcessPoolExecutor`; here, one after another,
-            if it is left out.
+        jobs: Processes of this machine that the runs go to, >= 1, or "auto": one for each core, as
+            far as there are runs (one on a GPU). None: here, one after another. A script that says
+            `jobs` needs an `if __name__ == "__main__":`, and the model has to be one by name or a
+            function of a file, since each process imports it.
+        threads: Threads that each of these processes computes with, >= 1; the cores divided by
+            `jobs`, if left out. The numbers of a run depend on nothing else: they are the same, to
+            the bit, whatever `jobs` is with the same `threads`. With other `threads` sums are
+            taken in another order, and the numbers agree to rounding, at first.
+        executor: Where the runs go in place of `jobs`, for example a Dask client's
+            `get_executor()`. There `threads` are those of a worker that has not begun to compute;
+            None leaves that to TensorFlow, which takes all cores.
         on_progress: Called as it trains (with an executor, when a run has ended) with the run, the
             steps done of it, the steps done in all and the steps to be done in all.
         on_result: Called with the comparison as it stands, after each run that ends.
         should_stop: Asked some five times a second; once it says True, the run under way ends as
-            "stopped", and no other begins. Runs on an executor cannot be stopped: those that wait
+            "stopped", and no other begins. With `jobs`, as with Ctrl-C, the processes are ended,
+            and their runs have no result. Runs on an executor cannot be stopped: those that wait
             are cancelled, those under way go on without being waited for (and with `output` are
             still written).
 
@@ -81,6 +90,7 @@ def compare(
         TypeError, ValueError: An argument is wrong; the error names it.
         DatasetError: The dataset cannot be had, or is damaged.
         OSError: The folder cannot be written; the error names the path.
+        RuntimeError: One of the processes was killed, or could not begin.
     """
     if not isinstance(schedules, Mapping) or not schedules:
         raise TypeError(
@@ -110,29 +120,36 @@ def compare(
     ]
     if not runs:
         raise ValueError(f"seeds must be an integer >= 1 or hold a seed. Received: {seeds!r}")
+    processes, threads = _checked_jobs(jobs, threads, executor, len(runs))
     known = _by_key(earlier)
     results = [_found(_path(output, run), run, known) for run in runs]
-    jobs = [
-        _Job(index, runs[index], _path(output, runs[index]))
+    missing = [
+        _dispatch.Job(index, runs[index], _path(output, runs[index]))
         for index, result in enumerate(results)
         if result is None
     ]
-    meter = _Meter(on_progress, epochs * steps_per_epoch, len(jobs))
+    meter = _dispatch.Meter(on_progress, epochs * steps_per_epoch, len(missing))
     asked = should_stop or (lambda: False)
+    if processes is not None and missing:
+        done = _dispatch.in_processes(processes, threads or 1, missing, meter, asked)
+    elif executor is not None:
+        done = _dispatch.on_executor(executor, missing, meter, asked, threads)
+    else:
+        done = _dispatch.here(missing, meter, asked)
     interrupted = False
-    done = _in_order(jobs, meter, asked) if executor is None else _on(executor, jobs, asked)
     try:
-        for job, result in done:
-            results[job.index] = result
-            if result.status == "interrupted":
-                raise KeyboardInterrupt
-            interrupted = result.status == "stopped"
-            if not interrupted:
-                meter.ended(job.run)
-            if on_result is not None:
-                on_result(Comparison(runs, results, interrupted))
-            if interrupted:
-                break
+        with contextlib.closing(done):
+            for job, result in done:
+                results[job.index] = result
+                if result.status == "interrupted":
+                    raise KeyboardInterrupt
+                interrupted = result.status == "stopped"
+                if not interrupted:
+                    meter.ended(job)
+                if on_result is not None:
+                    on_result(Comparison(runs, results, interrupted))
+                if interrupted:
+                    break
     except KeyboardInterrupt:
         interrupted = True
     # Stopped between two runs, it leaves some that never began.
@@ -143,71 +160,34 @@ def compare(
     return comparison
 
 
-@dataclasses.dataclass(frozen=True)
-class _Job:
-    index: int
-    run: Run
-    path: Path | None
-
-
-class _Meter:
-    """Adds up the steps of runs that all have as many."""
-
-    def __init__(self, on_progress: Progress | None, steps: int, runs: int):
-        self.on_progress, self.steps, self.total, self.before = on_progress, steps, steps * runs, 0
-
-    def __call__(self, run: Run, steps_done: int) -> None:
-        if self.on_progress:
-            self.on_progress(run, steps_done, self.before + steps_done, self.total)
-
-    def ended(self, run: Run) -> None:
-        """Counts a run as done, also one that diverged on the way."""
-        self(run, self.steps)
-        self.before += self.steps
-
-
-def _in_order(
-    jobs: Sequence[_Job], meter: _Meter, should_stop: Callable[[], bool]
-) -> Iterator[tuple[_Job, Result]]:
-    """Trains here, one run after another."""
-    for job in jobs:
-        if should_stop():
-            return
-        yield job, _train_and_save(job, meter, should_stop)
-
-
-def _on(
-    executor: Executor, jobs: Sequence[_Job], should_stop: Callable[[], bool]
-) -> Iterator[tuple[_Job, Result]]:
-    """Trains on an executor, and yields each run as it ends."""
-    futures = {executor.submit(_train_and_save, job): job for job in jobs}
-    waiting = set(futures)
-    try:
-        while waiting:
-            ended, waiting = wait(waiting, _ASK_SECONDS, FIRST_COMPLETED)
-            for future in sorted(ended, key=lambda each: futures[each].index):
-                yield futures[future], future.result()
-            if should_stop():
-                return
-    finally:
-        for future in futures:
-            future.cancel()
-
-
-def _train_and_save(
-    job: _Job, meter: _Meter | None = None, should_stop: Callable[[], bool] | None = None
-) -> Result:
-    report = None
-    if meter is not None:
-
-        def report(steps_done: int, *_: Any) -> None:
-            meter(job.run, steps_done)
-
-    result = train(job.run, on_progress=report, should_stop=should_stop)
-    if job.path is not None:
-        result.save(job.path)
-    # The weights stay where they were trained: many runs would be many models in memory.
-    return dataclasses.replace(result, model=None)
+def _checked_jobs(
+    jobs: int | str | None, threads: int | None, executor: Executor | None, runs: int
+) -> tuple[int | None, int | None]:
+    """How many processes, None for none of their own, and how many threads each."""
+    count = Number("", int, at_least=1)
+    if jobs is not None and executor is not None:
+        raise ValueError(
+            f"jobs must be left out with an executor, which has its own. Received: jobs={jobs!r}"
+        )
+    if threads is not None:
+        threads = count.validated("threads", threads)
+        if jobs is None and executor is None:
+            raise ValueError(
+                "threads must be left out without jobs and without an executor: this process has "
+                f"its own. Received: threads={threads}"
+            )
+    if jobs is None:
+        return None, threads
+    if isinstance(jobs, str):
+        if jobs != "auto":
+            raise ValueError(
+                f'jobs must be None, "auto" or an integer >= 1. Received: jobs={jobs!r}'
+            )
+        # Of all runs that were asked for, not of those that are missing: so that a comparison
+        # which was interrupted goes on with as many threads as it began with.
+        jobs = min(_pool.usual_jobs(), runs)
+    processes: int = count.validated("jobs", jobs)
+    return processes, threads or _pool.threads_of_each(processes)
 
 
 def _clocked(schedule: Schedule | float, steps_per_epoch: int) -> Schedule | float:

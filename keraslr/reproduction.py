@@ -16,6 +16,7 @@ from typing import Any
 from keraslr import datasets
 from keraslr._about import versions
 from keraslr._files import write_whole
+from keraslr._pool import prepare_process
 from keraslr.documented import PARTS, Findings, Job, Part, Plan, Verdict
 from keraslr.schedules._parameters import Flag, Number, Optional
 from keraslr.training import with_null
@@ -214,13 +215,7 @@ def _performed_elsewhere(job: Job) -> dict[str, Any]:
 
     It also makes the numbers the same wherever a job runs: sums are taken in one order.
     """
-    import tensorflow as tf
-
-    try:
-        tf.config.threading.set_intra_op_parallelism_threads(1)
-        tf.config.threading.set_inter_op_parallelism_threads(1)
-    except RuntimeError:  # this process has begun before; it keeps what it began with
-        pass
+    prepare_process(1)
     return _performed(job)
 
 

@@ -10,7 +10,7 @@ import os
 import types
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -20,8 +20,12 @@ from keraslr._about import versions
 from keraslr._files import write_whole
 from keraslr.datasets import Dataset
 from keraslr.models import INITIALIZATIONS, MODELS
-from keraslr.schedules import Schedule
+from keraslr.scaling import linear_scaling
+from keraslr.schedules import ChainedScheduler, ConstantLR, LinearLR, PerEpoch, Schedule
 from keraslr.schedules._parameters import MAX_TICKS, Number
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 # Called after each slice of an epoch with the steps done, the steps in all, and the result so far.
 Progress = Callable[[int, int, "Result"], None]
@@ -44,7 +48,8 @@ class Run:
             `keraslr.optimizers`.
         optimizer_arguments: Its arguments other than the learning rate.
         epochs: Passes over the training data, >= 1.
-        batch_size: Examples per optimizer step, >= 1; the last step of an epoch takes what is left.
+        batch_size: Examples per optimizer step, over all replicas, >= 1; the last step of an epoch
+            takes what is left.
         seed: Of the first weights and of the order of the examples, >= 0.
     """
 
@@ -117,6 +122,61 @@ class Run:
             plain["initialization"] = "its own"
         return plain
 
+    def on_replicas(self, replicas: int, *, warmup_epochs: int) -> Run:
+        """This run for so many replicas, each with the batch that one device has here.
+
+            batch_size      replicas * batch_size
+            rate in epoch e replicas * schedule(e), as `linear_scaling` says
+
+        During the warm-up the rate rises, step by step, from the one here to the scaled one: it is
+        multiplied by (1 - x) / replicas + x, with x the share of the warm-up that is done. Epochs
+        stay epochs: an epoch has fewer steps, and the schedule as many epochs.
+
+        Args:
+            replicas: `strategy.num_replicas_in_sync`, >= 1. With 1 it is this run.
+            warmup_epochs: Epochs of the warm-up, >= 0 and at most those of the run. 5 in the
+                source; 0 for a schedule that begins with a warm-up of its own.
+
+        Raises:
+            TypeError, ValueError: An argument is wrong, or the schedule counts in steps, of which
+                there would be fewer. It has to be a constant rate, or
+                `schedule.per_epoch(steps_per_epoch)` with the steps per epoch of this run; with a
+                warm-up, one that has an initial learning rate.
+            DatasetError: The dataset cannot be had, or is damaged.
+
+        Source: Goyal et al., Accurate, Large Minibatch SGD: Training ImageNet in 1 Hour (2017).
+        """
+        replicas = _COUNT.validated("replicas", replicas)
+        epochs = Number("", int, at_least=0, at_most=self.epochs)
+        warmup_epochs = epochs.validated("warmup_epochs", warmup_epochs)
+        if replicas == 1:
+            return self
+        examples = len(dataset_of(self).x_train)
+        batch_size = replicas * self.batch_size
+        before, after = (math.ceil(examples / size) for size in (self.batch_size, batch_size))
+        schedule = self.schedule
+        if isinstance(schedule, Schedule):
+            if not isinstance(schedule, PerEpoch) or schedule.steps_per_epoch != before:
+                raise ValueError(
+                    "schedule must be a constant rate, or count the epochs of the run, as by "
+                    f".per_epoch({before}). Received: schedule={schedule!r}"
+                )
+            inner, smooth = schedule.schedule, schedule.smooth
+        else:
+            inner, smooth = ConstantLR(schedule, factor=1.0), False
+        factor = linear_scaling(1.0, batch_size, self.batch_size)
+        scaled: Schedule = (inner * factor).per_epoch(after, smooth)
+        if warmup_epochs:
+            base = scaled.base_learning_rate
+            if base is None:
+                raise ValueError(
+                    "warmup_epochs must be 0 for a schedule without an initial learning rate. "
+                    f"Received: warmup_epochs={warmup_epochs}, schedule={schedule!r}"
+                )
+            rise = LinearLR(base, 1 / replicas, total_iters=warmup_epochs * after)
+            scaled = ChainedScheduler((scaled, rise))
+        return dataclasses.replace(self, schedule=scaled, batch_size=batch_size)
+
     def key(self) -> str:
         """A short hash of the description: equal for equal runs, and fit for a file's name."""
         text = json.dumps(self.description(), sort_keys=True)
@@ -183,10 +243,18 @@ class Result:
             ValueError: The file is not a result; the error names the path.
         """
         try:
-            plain = json.loads(Path(path).read_text(encoding="utf-8"))
-            result = cls(**plain)
+            return cls.from_json(Path(path).read_text(encoding="utf-8"))
         except (ValueError, TypeError) as error:
             raise ValueError(f"{path} is not the result of a run: {error}") from None
+
+    @classmethod
+    def from_json(cls, text: str) -> Result:
+        """Reads what `to_json` gave.
+
+        Raises:
+            TypeError, ValueError: It is something else.
+        """
+        result = cls(**json.loads(text))
         for field in dataclasses.fields(cls):
             value = getattr(result, field.name)
             if isinstance(value, list):
@@ -229,9 +297,15 @@ class Record:
         return cls(arrays[0], arrays[1], arrays[2], *lists)
 
 
+class ClusterError(RuntimeError):
+    """Another worker of a cluster is gone, and the others cannot go on without it."""
+
+
 def train(
     run: Run,
     *,
+    strategy: tf.distribute.Strategy | None = None,
+    backup: str | os.PathLike[str] | None = None,
     on_progress: Progress | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> Result:
@@ -253,18 +327,56 @@ def train(
 
     Raises:
         RuntimeError: Keras runs on another backend than TensorFlow.
+        TypeError, ValueError: The strategy is none that this can train under, has more replicas
+            than the batch examples, or the backup is damaged.
         DatasetError: The dataset cannot be had, or is damaged.
+        OSError: The backup cannot be written; the error names the path.
+        ClusterError: Another worker is gone. Start all again, and they go on from the backup.
     """
     require_tensorflow()
+    from keraslr import _distributed
+    from keraslr._backup import Backup
     from keraslr._trainer import Trainer
 
+    if strategy is not None:
+        _distributed.require_synchronous(strategy, run.batch_size)
     data = dataset_of(run)
     result = Result({**run.description(), "dataset": data.name}, versions=versions())
+    state = None
+    kept = None if backup is None else Backup(backup, run)
+    if kept is not None and (found := kept.read()) is not None:
+        before, state = found
+        result = dataclasses.replace(before, versions=result.versions)
+    epochs = len(result.train_loss)
+    trainer = Trainer(run, data, result, first_epoch=epochs, state=state, strategy=strategy)
+
+    def keep() -> None:
+        if kept is not None and is_chief(strategy):
+            kept.write(result, trainer.state())
+
     try:
-        Trainer(run, data, result).advance(run.epochs, on_progress, should_stop)
+        with _distributed.lost_workers_named(strategy):
+            if _distributed.mean_over_workers(strategy, epochs) != epochs:
+                raise ValueError(
+                    "backup must be a folder that all workers see: they found different epochs. "
+                    f"Received: backup={os.fspath(backup or '')!r}, {epochs} epochs here"
+                )
+            trainer.advance(run.epochs - epochs, on_progress, should_stop, keep)
     except KeyboardInterrupt:
         result.status = "interrupted"
     return result
+
+
+def is_chief(strategy: tf.distribute.Strategy | None) -> bool:
+    """Whether this process is the one of a strategy's workers that writes results.
+
+    True without a strategy, and where all replicas are in one process.
+    """
+    if strategy is None:
+        return True
+    from keraslr import _distributed
+
+    return _distributed.is_chief(strategy)
 
 
 def require_tensorflow() -> None:

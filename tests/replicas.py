@@ -1,0 +1,104 @@
+"""Training on several devices, for the tests to start:
+
+    python replicas.py devices FOLDER                         two CPU devices in one process
+    python replicas.py worker FOLDER INDEX ADDRESSES [EPOCH]  one of several processes
+
+The first trains on one device and on both, and writes each result to FOLDER/NAME.json. The second
+writes FOLDER/result-INDEX.json, and kills itself in the middle of the given epoch.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+import keraslr
+from keraslr.training import ClusterError, Run, is_chief, train
+
+STEPS = 23  # of an epoch of 1437 examples by 64; the last one is of 29
+# As on one device: clipped by the norm of the gradient over the whole batch, whoever takes which
+# part of it, and so that it does clip.
+LENET = Run(
+    "lenet", keraslr.CosineAnnealingLR(0.3, T_max=4).per_epoch(STEPS), dataset="digits", epochs=3,
+    batch_size=64, optimizer_arguments={"momentum": 0.9, "global_clipnorm": 0.5},
+)  # fmt: skip
+
+
+def penalized(seed):
+    """A network with a loss of its own."""
+    return keras.Sequential(
+        [
+            keras.Input((28, 28, 1)),
+            keras.layers.Flatten(),
+            keras.layers.Dense(
+                10,
+                kernel_regularizer=keras.regularizers.L2(0.1),
+                kernel_initializer=keras.initializers.GlorotUniform(seed),
+            ),
+        ]
+    )
+
+
+RUNS = {
+    "lenet": LENET,
+    "scaled": LENET.on_replicas(2, warmup_epochs=1),
+    # The last step of an epoch has one example for two replicas.
+    "penalized": Run(
+        "penalized", 0.05, model=penalized, dataset="digits", batch_size=1436, epochs=3,
+        optimizer="Adam", optimizer_arguments={"weight_decay": 0.01},
+    ),
+}  # fmt: skip
+
+
+def devices(folder: Path) -> None:
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    for name, run in RUNS.items():
+        train(run).save(folder / f"{name} on one.json")
+        train(run, strategy=strategy).save(folder / f"{name} on both.json")
+    seen: list[int] = []
+    train(
+        LENET, strategy=strategy, backup=folder / "backup",
+        on_progress=lambda done, *_: seen.append(done),
+        should_stop=lambda: bool(seen) and seen[-1] > 2 * STEPS,
+    ).save(folder / "stopped.json")  # fmt: skip
+    train(LENET, strategy=strategy, backup=folder / "backup").save(folder / "resumed.json")
+    try:
+        train(Run("it", 0.1, dataset="digits", batch_size=1), strategy=strategy)
+    except ValueError as error:
+        print(error)
+
+
+def worker(folder: Path, index: str, addresses: str, epoch: str = "") -> None:
+    os.environ["TF_CONFIG"] = json.dumps(
+        {
+            "cluster": {"worker": addresses.split(",")},
+            "task": {"type": "worker", "index": int(index)},
+        }
+    )
+    strategy = tf.distribute.MultiWorkerMirroredStrategy()
+    print(json.dumps({"chief": is_chief(strategy), "replicas": strategy.num_replicas_in_sync}))
+
+    def tell(done: int, steps: int, result: object) -> None:
+        if epoch and done > STEPS * int(epoch) + 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    begin = time.monotonic()
+    try:
+        result = train(LENET, strategy=strategy, backup=folder / "backup", on_progress=tell)
+    except ClusterError as error:
+        print(json.dumps({"error": str(error), "seconds": time.monotonic() - begin}), flush=True)
+        os._exit(3)
+    result.save(folder / f"result-{index}.json")
+
+
+if __name__ == "__main__":
+    {"devices": devices, "worker": worker}[sys.argv[1]](Path(sys.argv[2]), *sys.argv[3:])
