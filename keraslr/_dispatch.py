@@ -85,7 +85,10 @@ def on_executor(
         while waiting:
             ended, waiting = wait(waiting, _ASK_SECONDS, FIRST_COMPLETED)
             for future in sorted(ended, key=lambda each: futures[each].index):
-                yield futures[future], future.result()
+                job, result = futures[future], future.result()
+                if job.path is not None and board is None:
+                    result.save(job.path)  # where it was trained may be another machine
+                yield job, result
             steps_done = board.read() if board is not None else {}
             for job in [futures[future] for future in waiting]:
                 if steps_done.get(job.index, 0) > seen.get(job.index, 0):

@@ -138,6 +138,7 @@ class Trainer:
             if status != "running":
                 return status
             if on_epoch is not None:
+                self._note_time()
                 on_epoch()
         # As `fit` does at its end: with use_ema, the weights become their averages.
         self.optimizer.finalize_variable_values(self._model.trainable_variables)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
-from keraslr import ConstantLR, ExponentialLR
+from keraslr import ConstantLR, ExponentialLR, _pool
 from keraslr.comparison import Comparison, compare
 
 SCHEDULES = {"high": ConstantLR(0.3, factor=1.0), "falling": ExponentialLR(0.3, gamma=0.5)}
@@ -261,6 +264,87 @@ def test_with_an_executor_a_stop_cancels_what_waits(tmp_path):
         assert stopped.results[-1] is None
     # One that was under way has been written by now; the last one never began.
     assert 1 <= len(list(tmp_path.glob("runs/*.json"))) < 4
+
+
+# In processes of their own.
+
+
+def figures(comparison):
+    return [
+        (each.loss, each.accuracy, each.learning_rate, each.test_loss, each.test_accuracy)
+        for each in comparison.results
+    ]
+
+
+@pytest.mark.slow
+def test_processes_give_the_results_of_one_after_another(tmp_path):
+    """To the bit, with as many threads; and what was stopped goes on where it was."""
+    one = compare(SCHEDULES, seeds=2, jobs=1, threads=1, **SMALL)
+    ended, seen = [], []
+    settings = {**SMALL, "seeds": 2, "output": tmp_path, "jobs": 2, "threads": 1}
+    begun = compare(
+        SCHEDULES, on_result=ended.append, should_stop=lambda: bool(ended), **settings
+    )  # fmt: skip
+    assert begun.interrupted
+    assert 1 <= sum(result is not None for result in begun.results) < 4
+    both = compare(
+        SCHEDULES, on_progress=lambda run, done, *totals: seen.append(totals), **settings
+    )  # fmt: skip
+    assert figures(both) == figures(one)
+    assert seen[-1][0] == seen[-1][1]  # all that there was to do
+    assert len(list(tmp_path.glob("runs/*.json"))) == 4
+    for result in both.results:
+        assert result.model is None
+
+
+@pytest.mark.slow
+def test_the_steps_of_a_process_are_told_as_it_trains_and_ctrl_c_ends_it():
+    """In a run that would take minutes."""
+    seen = []
+
+    def tell(run, done, overall, total):
+        seen.append(done)
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+
+    long = {**SMALL, "epochs": 3000}
+    begin = time.monotonic()
+    result = compare({"it": 0.01}, jobs=1, threads=1, on_progress=tell, **long)
+    assert time.monotonic() - begin < 60
+    assert result.interrupted
+    assert result.results == (None,)
+    assert 0 < seen[0] < seen[1] < 3000 * 12
+
+
+def test_a_process_that_is_killed_is_told_of():
+    with pytest.raises(RuntimeError, match=r"a process ended before its run did.*__main__.*memory"):
+        compare({"it": 0.01}, model=killed, jobs=1, **SMALL)
+
+
+def killed(seed):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "said"),
+    [
+        ({"jobs": 0}, ValueError, "jobs must be an integer >= 1"),
+        ({"jobs": "all"}, ValueError, 'jobs must be None, "auto" or an integer >= 1'),
+        ({"jobs": 1.5}, TypeError, "jobs must be an integer >= 1"),
+        ({"jobs": 2, "threads": 0}, ValueError, "threads must be an integer >= 1"),
+        ({"threads": 1}, ValueError, "threads must be left out without jobs"),
+        ({"jobs": 1, "model": lambda seed: None}, TypeError, "model must be a function of a file"),
+        ({"jobs": 1, "executor": ThreadPoolExecutor(1)}, ValueError, "jobs must be left out with"),
+    ],
+)
+def test_what_cannot_be_sent_to_processes_is_refused(change, error, said):
+    with pytest.raises(error, match=said):
+        compare(SCHEDULES, **{**SMALL, **change})
+
+
+def test_the_cores_are_divided_among_the_processes(monkeypatch):
+    monkeypatch.setattr(_pool, "cores", lambda: 8)
+    assert [_pool.threads_of_each(jobs) for jobs in (1, 2, 3, 8, 16)] == [8, 4, 2, 1, 1]
 
 
 def test_the_chart_shows_the_plan_and_then_what_came_of_it(comparison):

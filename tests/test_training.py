@@ -19,7 +19,7 @@ import keras
 import numpy as np
 import pytest
 
-from keraslr import CosineAnnealingLR, ExponentialLR, PolynomialLR, datasets
+from keraslr import CosineAnnealingLR, ExponentialLR, OneCycleLR, PolynomialLR, datasets
 from keraslr._files import write_whole
 from keraslr._loop import Loop
 from keraslr.live import LiveRun
@@ -339,6 +339,107 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     assert str(path) in str(caught.value)
     assert path.read_text() == "first"
     assert list(path.parent.iterdir()) == [path]  # and nothing half-done lies about
+
+
+# A backup of each epoch.
+
+
+def test_a_run_that_was_killed_goes_on_from_its_backup(tmp_path):
+    """By an error that nothing catches, after the second epoch. Dropout has a state, too."""
+
+    def build(seed):
+        return keras.Sequential(
+            [
+                keras.Input((28, 28, 1)),
+                keras.layers.Flatten(),
+                keras.layers.Dropout(0.2, seed=seed),
+                keras.layers.BatchNormalization(),
+                keras.layers.Dense(10, kernel_initializer=keras.initializers.GlorotUniform(seed)),
+            ]
+        )
+
+    def killed(done, steps, result):
+        if done > 2 * STEPS:
+            raise SystemExit
+
+    run = Run(
+        "it", ExponentialLR(0.2, gamma=0.98), model=build, optimizer="Adam", dataset="digits",
+        batch_size=64, epochs=4,
+    )  # fmt: skip
+    whole = train(run)
+    with pytest.raises(SystemExit):
+        train(run, backup=tmp_path, on_progress=killed)
+    told = []
+    resumed = train(run, backup=tmp_path, on_progress=lambda done, *_: told.append(done))
+    assert 2 * STEPS < told[0] < 3 * STEPS
+    for figure in ("loss", "accuracy", "learning_rate", "train_loss", "test_loss", "test_accuracy"):
+        assert getattr(resumed, figure) == getattr(whole, figure), figure
+    for ours, theirs in zip(resumed.model.get_weights(), whole.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    # Finished, it is not trained again, and another run has a file of its own.
+    again = train(run, backup=tmp_path, on_progress=lambda *_: pytest.fail("it trains"))
+    assert (again.status, again.test_loss) == ("finished", whole.test_loss)
+    train(dataclasses.replace(run, seed=1, epochs=1), backup=tmp_path)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize("content", [b"", b"PK", b"\x93NUMPY"])
+def test_a_damaged_backup_is_named(tmp_path, content):
+    run = Run("it", 0.1, **SMALL)
+    (tmp_path / f"{run.key()}.npz").write_bytes(content)
+    with pytest.raises(ValueError, match=rf"{run.key()}\.npz is no backup of a run"):
+        train(run, backup=tmp_path)
+
+
+# On several replicas; that they give the numbers of one is in test_distributed.py.
+
+
+def test_more_replicas_are_a_larger_batch_at_a_larger_rate():
+    schedule = PolynomialLR(0.2, total_iters=4).per_epoch(STEPS)
+    run = Run("it", schedule, dataset="digits", batch_size=64, epochs=4)
+    four = run.on_replicas(4, warmup_epochs=2)
+    steps = 6  # 1437 / 256
+    assert (four.batch_size, four.epochs, four.name) == (256, 4, "it")
+    each = np.repeat(schedule.values(4 * STEPS)[::STEPS], steps)  # the rate of each epoch
+    factor = np.concatenate([1 + 3 * np.arange(2 * steps) / (2 * steps), np.full(2 * steps, 4)])
+    np.testing.assert_allclose(four.schedule.values(4 * steps), each * factor, rtol=1e-6)
+    cold = run.on_replicas(4, warmup_epochs=0)
+    np.testing.assert_allclose(cold.schedule.values(4 * steps), each * 4, rtol=1e-6)
+    assert run.on_replicas(1, warmup_epochs=2) == run
+
+
+def test_a_constant_rate_rises_to_the_scaled_one():
+    run = Run("it", 0.1, dataset="digits", batch_size=64, epochs=4)
+    rates = run.on_replicas(2, warmup_epochs=1).schedule.values(2 * 12)
+    np.testing.assert_allclose(rates[[0, 6, 12, 23]], [0.1, 0.15, 0.2, 0.2], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "arguments", "said"),
+    [
+        (0.1, {"replicas": 0, "warmup_epochs": 1}, "replicas must be an integer >= 1"),
+        (
+            0.1,
+            {"replicas": 2, "warmup_epochs": 5},
+            "warmup_epochs must be an integer >= 0 and <= 4",
+        ),
+        (ExponentialLR(0.1, 0.9), {"replicas": 2, "warmup_epochs": 1}, r"as by \.per_epoch\(23\)"),
+        (
+            ExponentialLR(0.1, 0.9).per_epoch(12),
+            {"replicas": 2, "warmup_epochs": 1},
+            r"as by \.per_epoch\(23\)",
+        ),
+        (
+            OneCycleLR(0.1, total_steps=10).per_epoch(STEPS),
+            {"replicas": 2, "warmup_epochs": 1},
+            "warmup_epochs must be 0 for a schedule without an initial learning rate",
+        ),
+    ],
+)
+def test_what_cannot_be_scaled_is_refused(schedule, arguments, said):
+    run = Run("it", schedule, dataset="digits", batch_size=64, epochs=4)
+    with pytest.raises(ValueError, match=said):
+        run.on_replicas(**arguments)
 
 
 # Memory, and the data on the device.

@@ -1,0 +1,156 @@
+"""A run on several devices: is it the run of one, and what happens when one of them is lost?"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import replicas
+import tensorflow as tf
+
+from keraslr.training import Result, Run, is_chief, train
+
+pytestmark = pytest.mark.slow
+
+HERE = Path(__file__).parent
+STEPS = replicas.STEPS
+FIGURES = ("loss", "accuracy", "train_loss", "train_accuracy", "test_loss", "test_accuracy")
+
+
+def start(*arguments):
+    # A thread each: they share the cores, and are compared with one that has one, too.
+    threads = {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
+    path = f"{HERE.parent}{os.pathsep}{HERE}"
+    return subprocess.Popen(
+        [sys.executable, str(HERE / "replicas.py"), *map(str, arguments)], text=True,
+        env={**os.environ, **threads, "PYTHONPATH": path, "CUDA_VISIBLE_DEVICES": "-1"},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def said(process, status=0, timeout=120):
+    try:
+        out, err = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        process.kill()  # and not SIGTERM, which TensorFlow catches in a worker
+        raise
+    assert process.returncode == status, err
+    return out
+
+
+def assert_same_run(one, several):
+    assert one.status == several.status == "finished"
+    for figure in FIGURES:
+        np.testing.assert_allclose(
+            getattr(several, figure), getattr(one, figure), rtol=2e-3, atol=2e-4, err_msg=figure
+        )
+    assert one.learning_rate == several.learning_rate
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("replicas")
+
+
+@pytest.fixture(scope="module")
+def devices(folder):
+    """What the process with two devices said; its results by their names."""
+    printed = said(start("devices", folder))
+    return printed, {path.stem: Result.load(path) for path in folder.glob("*.json")}
+
+
+@pytest.mark.parametrize("name", replicas.RUNS)
+def test_two_devices_give_the_losses_of_one(devices, name):
+    _, results = devices
+    one, both = results[f"{name} on one"], results[f"{name} on both"]
+    assert_same_run(one, both)
+    assert (one.device, both.device) == ("CPU:0", "CPU:0, CPU:1")
+    assert one.train_loss[-1] < one.train_loss[0]
+
+
+def test_the_batch_is_that_of_both_and_the_rate_scaled_to_it(devices):
+    _, results = devices
+    both = results["scaled on both"]
+    assert both.run["batch_size"] == 2 * 64
+    steps = 12  # 1437 / 128
+    assert len(both.loss) == 3 * steps
+    plain = np.array(results["lenet on both"].learning_rate)[::STEPS]  # of each epoch
+    rise = 1 + np.arange(steps) / steps  # from once to twice the rate in the first epoch
+    expected = np.concatenate([plain[0] * rise, *(np.full(steps, 2 * rate) for rate in plain[1:])])
+    np.testing.assert_allclose(both.learning_rate, expected, rtol=1e-6)
+
+
+def test_a_stopped_run_goes_on_from_its_backup_with_the_same_numbers(devices):
+    _, results = devices
+    stopped, resumed, whole = (
+        results[name] for name in ("stopped", "resumed", "lenet on both")
+    )  # fmt: skip
+    assert stopped.status == "stopped"
+    assert len(stopped.loss) > 2 * STEPS
+    for figure in (*FIGURES, "learning_rate"):
+        assert getattr(resumed, figure) == getattr(whole, figure), figure
+    assert resumed.wall_time > sum(stopped.epoch_seconds)
+
+
+def test_a_batch_must_hold_an_example_for_each_replica(devices):
+    printed, _ = devices
+    assert "batch_size must hold an example for each replica." in printed
+    assert "batch_size=1, 2 replicas" in printed
+
+
+def addresses():
+    """Two of the loopback's that nobody has now."""
+    with socket.socket() as one, socket.socket() as other:
+        for each in (one, other):
+            each.bind(("127.0.0.1", 0))
+        return ",".join(f"127.0.0.1:{each.getsockname()[1]}" for each in (one, other))
+
+
+def test_a_cluster_that_loses_a_worker_says_so_and_goes_on_after_a_restart(devices, folder):
+    _, results = devices
+    cluster = folder / "cluster"
+    cluster.mkdir()
+    # The second one kills itself in its second epoch.
+    both, where = [], addresses()
+    for index, more in ((0, ()), (1, (1,))):
+        both.append(start("worker", cluster, index, where, *more))
+    hello, told = map(json.loads, said(both[0], status=3).splitlines())
+    said(both[1], status=-signal.SIGKILL)
+    assert hello == {"chief": True, "replicas": 2}
+    assert "another worker of the cluster" in told["error"]
+    assert "(worker 0) cannot go on alone: start all of them again" in told["error"]
+    (backup,) = (cluster / "backup").iterdir()
+    kept = backup.read_bytes()
+    # And both again, which go on with the second epoch.
+    where = addresses()
+    both = [start("worker", cluster, index, where) for index in (0, 1)]
+    greetings = [json.loads(said(process)) for process in both]
+    assert [each["chief"] for each in greetings] == [True, False]
+    assert backup.read_bytes() != kept
+    assert list((cluster / "backup").iterdir()) == [backup]  # one writer, nothing half-done
+    first, second = (Result.load(cluster / f"result-{index}.json") for index in (0, 1))
+    assert_same_run(results["lenet on one"], first)
+    assert first.device == "CPU:0 of each of 2 workers"
+    for figure in FIGURES:
+        assert getattr(first, figure) == getattr(second, figure)
+
+
+def test_one_device_of_a_strategy_is_one_device():
+    run = Run("it", 0.1, dataset="digits", batch_size=256, epochs=1)
+    strategy = tf.distribute.OneDeviceStrategy("/cpu:0")
+    assert is_chief(strategy)
+    assert is_chief(None)
+    assert_same_run(train(run), train(run, strategy=strategy))
+
+
+@pytest.mark.parametrize("strategy", ["mirrored", tf.distribute.MirroredStrategy])
+def test_a_strategy_must_be_one(strategy):
+    with pytest.raises(TypeError, match=r"strategy must be a tf.distribute.Strategy. Received:"):
+        train(Run("it", 0.1, dataset="digits"), strategy=strategy)
