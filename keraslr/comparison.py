@@ -64,9 +64,9 @@ def compare(
         output: Folder for the results; made if it is missing.
         earlier: A comparison whose finished runs are not done again where they are asked for here.
         jobs: Processes of this machine that the runs go to, >= 1, or "auto": one for each core, as
-            far as there are runs (one on a GPU). None: here, one after another. A script that says
-            `jobs` needs an `if __name__ == "__main__":`, and the model has to be one by name or a
-            function of a file, since each process imports it.
+            far as there are runs, and on a GPU or for a single run none. None: here, one after
+            another. A script that says `jobs` needs an `if __name__ == "__main__":`, and the model
+            has to be one by name or a function of a file, since each process imports it.
         threads: Threads that each of these processes computes with, >= 1; the cores divided by
             `jobs`, if left out. The numbers of a run depend on nothing else: they are the same, to
             the bit, whatever `jobs` is with the same `threads`. With other `threads` sums are
@@ -186,6 +186,8 @@ def _checked_jobs(
         # Of all runs that were asked for, not of those that are missing: so that a comparison
         # which was interrupted goes on with as many threads as it began with.
         jobs = min(_pool.usual_jobs(), runs)
+        if jobs == 1 and threads is None:
+            return None, None  # a process of its own would only have to start
     processes: int = count.validated("jobs", jobs)
     return processes, threads or _pool.threads_of_each(processes)
 

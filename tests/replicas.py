@@ -26,7 +26,7 @@ STEPS = 23  # of an epoch of 1437 examples by 64; the last one is of 29
 # As on one device: clipped by the norm of the gradient over the whole batch, whoever takes which
 # part of it, and so that it does clip.
 LENET = Run(
-    "lenet", keraslr.CosineAnnealingLR(0.3, T_max=4).per_epoch(STEPS), dataset="digits", epochs=3,
+    "lenet", keraslr.CosineAnnealingLR(0.1, T_max=4).per_epoch(STEPS), dataset="digits", epochs=3,
     batch_size=64, optimizer_arguments={"momentum": 0.9, "global_clipnorm": 0.5},
 )  # fmt: skip
 
@@ -51,7 +51,7 @@ RUNS = {
     "scaled": LENET.on_replicas(2, warmup_epochs=1),
     # The last step of an epoch has one example for two replicas.
     "penalized": Run(
-        "penalized", 0.05, model=penalized, dataset="digits", batch_size=1436, epochs=3,
+        "penalized", 0.01, model=penalized, dataset="digits", batch_size=1436, epochs=3,
         optimizer="Adam", optimizer_arguments={"weight_decay": 0.01},
     ),
 }  # fmt: skip

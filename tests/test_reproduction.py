@@ -368,12 +368,17 @@ if __name__ == "__main__":
         threading.Thread(target=kill_one, daemon=True).start()
         arguments = ["reproduce", "--only", "polynomial,descent", "--seeds", "2"]
         status = main([*arguments, "--output", str(output), "--dask", cluster.scheduler_address])
+        arguments = [*sys.argv[3:], "--output", sys.argv[2], "--dask", cluster.scheduler_address]
+        status = status or main(arguments)
     sys.exit(status)
 """
     script = tmp_path / "cluster.py"
     script.write_text(code)
+    compare = ["compare", "--dataset", "digits", "--schedules", "constant", "cosine",
+               "--epochs", "2", "--seeds", "2"]  # fmt: skip
+    both = [str(tmp_path / name) for name in ("dask", "dask-compared")]
     run = subprocess.run(
-        [sys.executable, str(script), str(tmp_path / "dask")], capture_output=True, text=True,
+        [sys.executable, str(script), *both, *compare], capture_output=True, text=True,
         env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=300,
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
@@ -385,3 +390,11 @@ if __name__ == "__main__":
     )
     assert there["parts"] == here["parts"]
     assert there["done"] == there["jobs"] >= 15
+    # And a comparison on the same cluster.
+    here = ["--output", str(tmp_path / "serial-compared"), "--jobs", "1", "--threads", "1"]
+    assert main([*compare, *here]) == 0
+    files = {path.name: path for path in (tmp_path / "serial-compared" / "runs").iterdir()}
+    assert len(files) == 4
+    for name, path in files.items():
+        there = json.loads((tmp_path / "dask-compared" / "runs" / name).read_text())
+        assert there["loss"] == json.loads(path.read_text())["loss"]
