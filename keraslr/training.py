@@ -315,8 +315,20 @@ def train(
     `tf.config.experimental.enable_op_determinism()`. It may be called in a background thread: all
     that Keras makes, it makes there.
 
+    Under a strategy every step is one over the whole batch, of which each replica takes its part,
+    so that loss, accuracy, rate and update are those of one device, up to rounding. Not so where a
+    model has statistics of a batch, or dropout: each replica has its own.
+
     Args:
-        run: What to train.
+        run: What to train. Its `batch_size` is that of all replicas together; see
+            `Run.on_replicas`.
+        strategy: A synchronous `tf.distribute.Strategy`, such as `MirroredStrategy` for the GPUs of
+            a machine, or `MultiWorkerMirroredStrategy`, under which all workers call this with the
+            same run. None for one device.
+        backup: Folder in which the run is kept after each epoch, and from which another call with
+            the same run goes on, after a crash or a stop, with the same numbers. One that has
+            finished is not trained again, until its file is deleted. Of several workers only the
+            chief writes, and all have to see the folder.
         on_progress: Called some five times a second, and after each epoch, with the steps done,
             the steps in all, and the `Result` as it stands (do not change it).
         should_stop: Asked as often; once it says True, the run ends.
