@@ -48,8 +48,10 @@ def said(process, status=0, timeout=120):
 def assert_same_run(one, several):
     assert one.status == several.status == "finished"
     for figure in FIGURES:
+        # Between two answers that are alike, rounding may decide: an example or two of a batch.
+        far = 0.02 if figure.endswith("accuracy") else 2e-4
         np.testing.assert_allclose(
-            getattr(several, figure), getattr(one, figure), rtol=2e-3, atol=2e-4, err_msg=figure
+            getattr(several, figure), getattr(one, figure), rtol=2e-3, atol=far, err_msg=figure
         )
     assert one.learning_rate == several.learning_rate
 
