@@ -288,7 +288,8 @@ def test_processes_give_the_results_of_one_after_another(tmp_path):
     assert begun.interrupted
     assert 1 <= sum(result is not None for result in begun.results) < 4
     both = compare(
-        SCHEDULES, on_progress=lambda run, done, *totals: seen.append(totals), **settings
+        SCHEDULES, on_progress=lambda run, done, *totals: seen.append(totals),
+        **{**settings, "jobs": 1},
     )  # fmt: skip
     assert figures(both) == figures(one)
     assert seen[-1][0] == seen[-1][1]  # all that there was to do
