@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     datasets.load(options.dataset)
     losses: dict[int, list[list[float]]] = {}
 
-    def measured(name: str, threads: int | None, **where: Any) -> None:
+    def measured(name: str, threads: int | None, /, **where: Any) -> None:
         begin = time.perf_counter()
         found = compare(
             {"constant": ConstantLR(0.1, factor=1.0)}, seeds=options.runs, epochs=options.epochs,
