@@ -1,6 +1,7 @@
 # make run        sets up, then runs the published comparisons again, as far as minutes allow
 # make reproduce  runs all of them, in about an hour on two cores
 # make test       sets up, then runs the tests
+# make test-backends  runs the tests that need no TensorFlow on Keras's other backends
 # make lab        opens the notebooks in JupyterLab
 # make app        serves the panels as a page
 # make docs       builds the documentation into build/site
@@ -14,6 +15,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 OUTPUT ?= results
+# PyTorch is large; make test-backends BACKENDS=jax does without.
+BACKENDS ?= jax torch
+BACKEND_TESTS := $(wildcard tests/test_backends.py tests/test_schedules_*.py \
+    tests/test_optimizers_*.py tests/test_callbacks_*.py)
 # TensorFlow's start-up messages would bury what the programs have to say.
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
@@ -24,7 +29,7 @@ $(shell rm -rf $(VENV))
 endif
 endif
 
-.PHONY: run reproduce test lab app docs notebooks lint clean
+.PHONY: run reproduce test test-backends test-jax test-torch lab app docs notebooks lint clean
 
 run: $(VENV)/.run
 	$(BIN)/python -m keraslr reproduce --quick --output $(OUTPUT)
@@ -36,6 +41,12 @@ reproduce: $(VENV)/.run
 test: $(VENV)/.test
 	$(BIN)/python -m pytest --numprocesses logical --dist loadfile \
 	    --no-loadscope-reorder --durations 15 $(TESTS)
+
+test-backends: $(BACKENDS:%=test-%)
+
+test-jax test-torch: test-%: $(VENV)/.%
+	KERAS_BACKEND=$* $(BIN)/python -m pytest --numprocesses logical --dist loadfile \
+	    --durations 5 $(BACKEND_TESTS)
 
 lab: $(VENV)/.notebooks
 	$(BIN)/jupyter lab notebooks
@@ -72,6 +83,10 @@ $(VENV)/.test: pyproject.toml | $(BIN)/python
 $(VENV)/.notebooks: pyproject.toml | $(BIN)/python
 	$(PIP) install --quiet --editable ".[notebooks]"
 	touch $@ $(VENV)/.run
+
+$(VENV)/.jax $(VENV)/.torch: $(VENV)/.%: $(VENV)/.test
+	$(PIP) install --quiet --editable ".[$*]"
+	touch $@
 
 $(VENV)/.docs: pyproject.toml | $(BIN)/python
 	$(PIP) install --quiet --editable ".[docs]"

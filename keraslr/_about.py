@@ -1,10 +1,11 @@
-"""What a run depends on: versions and device."""
+"""What a run depends on: versions, backend and device."""
 
 from __future__ import annotations
 
 import os
 import platform
 from importlib import metadata
+from typing import Any
 
 import keras
 
@@ -12,9 +13,19 @@ from keraslr._version import __version__
 
 
 def versions() -> dict[str, str]:
-    """Of Python and of the packages that a result depends on."""
-    packages = {name: metadata.version(name) for name in ("keras", "tensorflow", "numpy")}
-    return {"python": platform.python_version(), "keraslr": __version__, **packages}
+    """Of Python and of the packages that a result depends on, Keras's backend among them."""
+    packages = ("keras", keras.backend.backend(), "numpy")
+    installed = {name: metadata.version(name) for name in packages}
+    return {"python": platform.python_version(), "keraslr": __version__, **installed}
+
+
+def require_tensorflow(what: str = "training") -> None:
+    """A `RuntimeError` where Keras runs on another backend; `what` is what then cannot be had."""
+    if keras.backend.backend() != "tensorflow":
+        raise RuntimeError(
+            f"{what} needs Keras on TensorFlow (KERAS_BACKEND=tensorflow). "
+            f"Received: backend={keras.backend.backend()!r}"
+        )
 
 
 def show_versions() -> None:
@@ -24,20 +35,28 @@ def show_versions() -> None:
 
     Example:
         >>> show_versions()  # doctest: +ELLIPSIS
-        keraslr 0..., Python 3..., keras ..., tensorflow ..., numpy ...; backend ... on ...
+        keraslr 0..., Python 3..., keras ..., numpy ...; backend ... on ...
     """
     known = versions()
     first = [f"keraslr {known.pop('keraslr')}", f"Python {known.pop('python')}"]
     listed = ", ".join([*first, *(f"{name} {version}" for name, version in known.items())])
-    print(f"{listed}; backend {keras.backend.backend()} on {_device()}, {os.cpu_count()} cores")
+    print(f"{listed}; backend {keras.backend.backend()} on {device()}, {os.cpu_count()} cores")
 
 
-def _device() -> str:
-    if keras.backend.backend() == "tensorflow":
+def device() -> str:
+    """The name of the device on which Keras's backend puts an array."""
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
         import tensorflow as tf
 
         gpus = tf.config.list_physical_devices("GPU")
         if not gpus:
             return "CPU"
         return str(tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU"))
-    return str(getattr(keras.ops.zeros(()), "device", "CPU"))
+    place: Any = getattr(keras.ops.zeros(()), "device", "CPU")
+    if backend == "torch" and place.type == "cuda":
+        import torch
+
+        return torch.cuda.get_device_name(place)
+    name = str(getattr(place, "device_kind", place))  # JAX's devices have a kind
+    return "CPU" if name == "cpu" else name

@@ -20,6 +20,7 @@ import tensorflow as tf
 from keras.optimizers.schedules import LearningRateSchedule
 
 from keraslr import objectives
+from keraslr._about import require_tensorflow
 from keraslr.catalog import Range
 from keraslr.objectives import Objective
 from keraslr.optimizers import Yogi
@@ -237,12 +238,14 @@ def descend(
 
     Raises:
         TypeError, ValueError: An argument is wrong; the error names it.
+        RuntimeError: Keras runs on another backend than TensorFlow.
 
     Example:
         >>> way = descend("bowl", "momentum", learning_rate=0.1, steps=50, momentum=0.5)
         >>> bool(abs(way.end).max() < 1e-4)
         True
     """
+    require_tensorflow("a descent")
     if not isinstance(objective, Objective):
         objective = objectives.find(objective)
     kind = objectives.entry(DESCENT_OPTIMIZERS, "optimizer", optimizer)

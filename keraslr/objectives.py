@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from keraslr._about import require_tensorflow
 from keraslr.schedules._parameters import Number
 
 _Entry = TypeVar("_Entry")
@@ -84,11 +85,13 @@ class Objective:
 
         Raises:
             ValueError: The last axis does not have length d.
+            RuntimeError: Keras runs on another backend than TensorFlow.
 
         Example:
             >>> OBJECTIVES["bowl"].gradient([-5, -2])
             array([-10.,  -8.])
         """
+        require_tensorflow("a gradient")
         points = self._points("point", point)
         with tf.GradientTape() as tape:
             tape.watch(points)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
+from keraslr._about import require_tensorflow
 from keraslr.schedules._parameters import MAX_TICKS, Choice, Number, Optional
 
 if TYPE_CHECKING:
@@ -229,11 +230,7 @@ def find_learning_rate(
 
     Source: Smith, Cyclical Learning Rates for Training Neural Networks (2017), section 3.3.
     """
-    if keras.backend.backend() != "tensorflow":
-        raise RuntimeError(
-            "the range test needs Keras on TensorFlow (KERAS_BACKEND=tensorflow). "
-            f"Received: backend={keras.backend.backend()!r}"
-        )
+    require_tensorflow("the range test")
     from tqdm import tqdm
 
     if not isinstance(model, keras.Model):

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from keraslr import datasets
-from keraslr._about import versions
+from keraslr._about import require_tensorflow, versions
 from keraslr._files import write_whole
 from keraslr._pool import prepare_process
 from keraslr.documented import PARTS, Findings, Job, Part, Plan, Verdict
@@ -121,7 +121,9 @@ def reproduce(
         TypeError, ValueError: An argument is wrong; the error names it.
         DatasetError: Fashion-MNIST is damaged.
         OSError: The folder cannot be written; the error names the path.
+        RuntimeError: Keras runs on another backend than TensorFlow.
     """
+    require_tensorflow("the reproduction")
     quick = Flag("").validated("quick", quick)
     seeds = Optional(Number("", int, at_least=1)).validated("seeds", seeds)
     unknown = sorted(set(only or ()) - set(PARTS))

@@ -16,7 +16,7 @@ import keras
 import numpy as np
 
 from keraslr import datasets, optimizers
-from keraslr._about import versions
+from keraslr._about import require_tensorflow, versions
 from keraslr._files import write_whole
 from keraslr.datasets import Dataset
 from keraslr.models import INITIALIZATIONS, MODELS
@@ -389,15 +389,6 @@ def is_chief(strategy: tf.distribute.Strategy | None) -> bool:
     from keraslr import _distributed
 
     return _distributed.is_chief(strategy)
-
-
-def require_tensorflow() -> None:
-    """A `RuntimeError` where Keras runs on another backend."""
-    if keras.backend.backend() != "tensorflow":
-        raise RuntimeError(
-            "training needs Keras on TensorFlow (KERAS_BACKEND=tensorflow). "
-            f"Received: backend={keras.backend.backend()!r}"
-        )
 
 
 def dataset_of(run: Run) -> Dataset:

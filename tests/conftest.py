@@ -14,6 +14,20 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 import pytest
 
+
+def pytest_collection_modifyitems(config, items):
+    """Leaves out, and counts as deselected, what is about something that the backend lacks."""
+    marks = {item: item.get_closest_marker("backends") for item in items}
+    if not any(marks.values()):
+        return
+    import keras
+
+    backend = keras.backend.backend()
+    apart = {item for item, mark in marks.items() if mark and backend not in mark.args}
+    config.hook.pytest_deselected(items=list(apart))
+    items[:] = [item for item in items if item not in apart]
+
+
 _NO_SKIPS = os.environ.get("KERASLR_NO_SKIPS") == "1"
 
 

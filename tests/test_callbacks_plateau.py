@@ -9,8 +9,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
-from measured import applied, compiled, fit, unit_vectors
+from measured import applied, compiled, compilers, fit, not_on_torch, on_tensorflow, unit_vectors
 
 import keraslr
 from keraslr.callbacks import ReduceLROnPlateau
@@ -26,7 +25,6 @@ KERAS_OWN = keras.optimizers.schedules.ExponentialDecay(0.1, 1, 0.97)
 every_rate = pytest.mark.parametrize(
     "rate", [0.1, EXPONENTIAL, KERAS_OWN], ids=["constant", "schedule", "keras schedule"]
 )
-compilers = pytest.mark.parametrize("jit_compile", [False, True], ids=["grappler", "xla"])
 
 
 def halving(**arguments):
@@ -121,7 +119,7 @@ def test_steps_apply_the_schedule_times_the_scale(rate, jit_compile):
 
 @every_rate
 @compilers
-@pytest.mark.parametrize("steps_per_execution", [1, 4])
+@pytest.mark.parametrize("steps_per_execution", [1, pytest.param(4, marks=not_on_torch)])
 def test_one_fit_applies_it_too(rate, jit_compile, steps_per_execution):
     model = compiled(rate, jit_compile=jit_compile, steps_per_execution=steps_per_execution)
     fit(model, last=10, epochs=4, callbacks=[halving()])
@@ -254,7 +252,10 @@ def test_a_weights_file_holds_all_of_it(rate, tmp_path):
 
 
 @every_rate
+@on_tensorflow
 def test_a_tensorflow_checkpoint_holds_all_of_it(rate, tmp_path):
+    import tensorflow as tf
+
     model = trained(rate)
     path = tf.train.Checkpoint(model=model, optimizer=model.optimizer).save(tmp_path / "run")
     again = compiled(rate, metrics=["mae"])

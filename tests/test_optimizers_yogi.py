@@ -9,7 +9,7 @@ import math
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
+from measured import QUICKLY, STEP_MODES, array, compiled_step, compilers, on_tensorflow
 
 import keraslr
 from keraslr.optimizers import Yogi
@@ -54,12 +54,11 @@ def run(optimizer, gradients=GRADIENTS, mode="eager"):
     def step(gradient):
         optimizer.apply([gradient], [weight])
 
-    if mode != "eager":
-        step = tf.function(step, jit_compile=mode == "xla")
+    step = compiled_step(step, mode, lambda: [weight, *optimizer.variables])
     for gradient in gradients:
-        step(tf.constant(gradient, "float32"))
+        step(keras.ops.convert_to_tensor(gradient, "float32"))
         (m,), (v,) = optimizer._momentums, optimizer._velocities
-        states.append([tf.convert_to_tensor(each).numpy() for each in (weight, m, v)])
+        states.append([array(each) for each in (weight, m, v)])
     return [np.array(each) for each in zip(*states, strict=True)]
 
 
@@ -69,7 +68,7 @@ def assert_close(seen, expected):
     np.testing.assert_allclose(seen - BEGIN, expected - BEGIN, rtol=TOLERANCE, atol=2e-6)
 
 
-@pytest.mark.parametrize("mode", ["eager", "graph", "xla"])
+@pytest.mark.parametrize("mode", STEP_MODES)
 @pytest.mark.parametrize(
     "settings",
     [
@@ -120,7 +119,7 @@ def test_a_weight_without_gradient_stays_where_it_is():
 
 def test_the_rate_may_follow_a_schedule():
     schedule = keraslr.CosineAnnealingLR(0.1, T_max=STEPS)
-    weights, _, _ = run(Yogi(schedule), mode="graph")
+    weights, _, _ = run(Yogi(schedule), mode=STEP_MODES[-1])
     assert_close(weights, yogi(GRADIENTS, rates=schedule.values(STEPS))[0])
 
 
@@ -147,7 +146,7 @@ def test_gradients_are_prepared_as_keras_does(argument, gradients):
     assert_close(weights, yogi(gradients)[0])
 
 
-@pytest.mark.parametrize("mode", ["eager", "graph"])
+@pytest.mark.parametrize("mode", STEP_MODES[:2])
 def test_accumulated_gradients_are_one_update(mode):
     weights, _, _ = run(Yogi(gradient_accumulation_steps=4), mode=mode)
     expected, _, _ = yogi(GRADIENTS.reshape(-1, 4, 3).mean(axis=1))
@@ -159,24 +158,25 @@ def test_weights_are_averaged():
     optimizer = Yogi(use_ema=True, ema_momentum=0.8)
     weight = keras.Variable(BEGIN, dtype="float32")
     for gradient in GRADIENTS:
-        optimizer.apply([tf.constant(gradient, "float32")], [weight])
+        optimizer.apply([keras.ops.convert_to_tensor(gradient, "float32")], [weight])
     optimizer.finalize_variable_values([weight])
     weights, _, _ = yogi(GRADIENTS)
     average = weights[0]
     for each in weights[1:]:
         average = 0.8 * average + 0.2 * each
-    assert_close(tf.convert_to_tensor(weight).numpy(), average)
+    assert_close(array(weight), average)
 
 
+@on_tensorflow
 def test_rows_of_an_embedding_that_come_twice_are_added_up():
+    import tensorflow as tf
+
     # 1 and 2 for the same row are a gradient of 3: its square is 9, and not 1 + 4.
     table = keras.Variable(np.ones((4, 1)), dtype="float32")
     twice = tf.IndexedSlices(tf.constant([[1.0], [2.0]]), tf.constant([1, 1]), tf.constant([4, 1]))
     optimizer = Yogi(beta_2=0.9, initial_accumulator_value=0.0)
     optimizer.apply([twice], [table])
-    np.testing.assert_allclose(
-        tf.convert_to_tensor(optimizer._velocities[0])[:, 0], [0, 0.9, 0, 0], rtol=1e-6
-    )
+    np.testing.assert_allclose(array(optimizer._velocities[0])[:, 0], [0, 0.9, 0, 0], rtol=1e-6)
 
 
 def data():
@@ -198,10 +198,10 @@ def compiled(optimizer, **mode):
     return model
 
 
-@pytest.mark.parametrize("mode", [{"jit_compile": False}, {"jit_compile": True}], ids=str)
-def test_a_network_learns(mode):
+@compilers
+def test_a_network_learns(jit_compile):
     x, y = data()
-    model = compiled(Yogi(0.1), **mode)
+    model = compiled(Yogi(0.1), jit_compile=jit_compile)
     losses = model.fit(x, y, batch_size=64, epochs=25, verbose=0).history["loss"]
     assert losses[0] > 0.6
     assert losses[-1] < 0.3
@@ -211,7 +211,7 @@ def test_mixed_precision_is_scaled_and_learns():
     x, y = data()
     keras.config.set_dtype_policy("mixed_float16")
     try:
-        model = compiled(Yogi(0.1), jit_compile=False)
+        model = compiled(Yogi(0.1), **QUICKLY)
     finally:
         keras.config.set_dtype_policy("float32")
     assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
@@ -225,16 +225,16 @@ def test_a_saved_run_goes_on_as_if_it_had_not_been(tmp_path):
         model.fit(x, y, batch_size=32, epochs=epochs, shuffle=False, verbose=0)
 
     settings = {"beta_1": 0.8, "epsilon": 1e-4, "initial_accumulator_value": 1e-3}
-    whole = compiled(Yogi(keraslr.ExponentialLR(0.05, 0.95), **settings), jit_compile=False)
+    whole = compiled(Yogi(keraslr.ExponentialLR(0.05, 0.95), **settings), **QUICKLY)
     fit(whole, 4)
-    model = compiled(Yogi(keraslr.ExponentialLR(0.05, 0.95), **settings), jit_compile=False)
+    model = compiled(Yogi(keraslr.ExponentialLR(0.05, 0.95), **settings), **QUICKLY)
     fit(model, 2)
     model.save(tmp_path / "model.keras")
     again = keras.saving.load_model(tmp_path / "model.keras")
     assert type(again.optimizer) is Yogi
     assert again.optimizer.get_config() == model.optimizer.get_config()
     for loaded, saved in zip(again.optimizer.variables, model.optimizer.variables, strict=True):
-        np.testing.assert_array_equal(loaded.numpy(), saved.numpy())
+        np.testing.assert_array_equal(array(loaded), array(saved))
     fit(again, 2)
     for ours, theirs in zip(again.get_weights(), whole.get_weights(), strict=True):
         np.testing.assert_array_equal(ours, theirs)

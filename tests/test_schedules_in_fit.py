@@ -11,13 +11,24 @@ from __future__ import annotations
 import keras
 import numpy as np
 import pytest
+from measured import (
+    QUICKLY,
+    STEPS,
+    applied,
+    compiled,
+    compilers,
+    fit,
+    not_on_torch,
+    thinned,
+    unit_vectors,
+)
 from strategies import EXAMPLES
 
 import keraslr
 
-STEPS = 40
-
 every_schedule = pytest.mark.parametrize("schedule", EXAMPLES.values(), ids=EXAMPLES)
+SOME = thinned(EXAMPLES)
+some_schedules = pytest.mark.parametrize("schedule", SOME.values(), ids=SOME)
 
 
 @pytest.fixture
@@ -25,32 +36,6 @@ def mixed_float16():
     keras.config.set_dtype_policy("mixed_float16")
     yield
     keras.config.set_dtype_policy("float32")
-
-
-def unit_vectors(first=0, last=STEPS, size=STEPS):
-    return np.eye(size, dtype="float32")[first:last], -np.ones((last - first, 1), "float32")
-
-
-def compiled(optimizer, size=STEPS, **arguments):
-    model = keras.Sequential(
-        [
-            keras.Input((size,)),
-            keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros"),
-        ]
-    )
-    if not isinstance(optimizer, keras.optimizers.Optimizer):
-        optimizer = keras.optimizers.SGD(optimizer)
-    model.compile(optimizer, loss="hinge", **arguments)
-    return model
-
-
-def fit(model, first=0, last=STEPS, size=STEPS):
-    x, y = unit_vectors(first, last, size)
-    model.fit(x, y, batch_size=1, epochs=1, shuffle=False, verbose=0)
-
-
-def applied(model):
-    return -model.get_weights()[0][:, 0]
 
 
 def assert_applied(model, expected):
@@ -72,7 +57,7 @@ def test_the_measurement_sees_a_rate_that_is_wrong():
 
 
 @every_schedule
-@pytest.mark.parametrize("jit_compile", [False, True], ids=["grappler", "xla"])
+@compilers
 def test_every_step_applies_its_rate(schedule, jit_compile):
     model = compiled(schedule, jit_compile=jit_compile)
     fit(model)
@@ -80,7 +65,7 @@ def test_every_step_applies_its_rate(schedule, jit_compile):
     assert_applied(model, schedule.values(STEPS))
 
 
-@pytest.mark.parametrize("jit_compile", [False, True], ids=["grappler", "xla"])
+@compilers
 @pytest.mark.parametrize(
     "schedule",
     [
@@ -100,18 +85,19 @@ def test_rates_from_tables_are_applied_to_the_bit(schedule, jit_compile):
     np.testing.assert_array_equal(applied(model), schedule.values(STEPS))
 
 
-@every_schedule
+@some_schedules
+@not_on_torch
 def test_several_steps_in_one_execution_apply_theirs(schedule):
     # 40 steps as 5 executions of 7 and one of 5: the counter runs on within an execution.
-    model = compiled(schedule, steps_per_execution=7, jit_compile=False)
+    model = compiled(schedule, steps_per_execution=7, **QUICKLY)
     fit(model)
     assert_applied(model, schedule.values(STEPS))
 
 
-@every_schedule
+@some_schedules
 @pytest.mark.usefixtures("mixed_float16")
 def test_mixed_precision_applies_the_full_rate(schedule):
-    model = compiled(schedule, jit_compile=False)
+    model = compiled(schedule, **QUICKLY)
     assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
     assert model.layers[-1].compute_dtype == "float16"
     fit(model)
@@ -124,15 +110,15 @@ def test_steps_that_mixed_precision_skips_do_not_count():
     # time, and the third step is the schedule's first.
     schedule = keraslr.ExponentialLR(0.1, gamma=0.9)
     scaled = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(schedule), 2.0**17)
-    model = compiled(scaled, jit_compile=False)
+    model = compiled(scaled, **QUICKLY)
     fit(model)
     assert_applied(model, [0.0, 0.0, *schedule.values(STEPS - 2)])
 
 
-@every_schedule
+@some_schedules
 def test_a_saved_run_goes_on_where_it_was(schedule, tmp_path):
     half = STEPS // 2 + 1
-    model = compiled(schedule, jit_compile=False)
+    model = compiled(schedule, **QUICKLY)
     fit(model, last=half)
     model.save(tmp_path / "model.keras")
 
@@ -206,7 +192,7 @@ class Recorder(keras.optimizers.Adam):
         super().update_step(gradient, variable, learning_rate)
 
 
-@pytest.mark.parametrize("jit_compile", [False, True], ids=["grappler", "xla"])
+@compilers
 def test_an_ordinary_network_with_adam_gets_every_rate(jit_compile):
     schedule = EXAMPLES["composed"]
     rng = np.random.default_rng(0)

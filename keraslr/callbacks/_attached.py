@@ -13,9 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 
-# Kept in doubles, as PyTorch keeps its own; JAX has none unless asked.
-FLOAT = "float32" if keras.backend.backend() == "jax" else "float64"
-INTEGER = "int32" if keras.backend.backend() == "jax" else "int64"
+from keraslr.callbacks._jax_state import leave_out_of_files, no_longer_pass, pass_through
 
 
 def read(value: Any) -> np.ndarray:
@@ -59,10 +57,28 @@ def optimizer_of(model: keras.Model, callback: str) -> keras.Optimizer:
     optimizer = getattr(model, "optimizer", None)
     if optimizer is None:
         raise ValueError(f"{callback} needs a compiled model. Received: model={model!r}")
+    return _inner(optimizer)
+
+
+def attach(model: keras.Model, name: str, state: Attached) -> None:
+    """Makes `state` part of what is saved with the model's optimizer."""
+    optimizer = _inner(model.optimizer)
+    former = getattr(optimizer, name, None)
+    if former is state:
+        return
+    setattr(optimizer, name, state)
+    if keras.backend.backend() == "jax":
+        if former is not None:
+            no_longer_pass(optimizer, former.variables)
+        pass_through(optimizer, state.variables)
+        for saved in (optimizer, model.optimizer):
+            leave_out_of_files(saved, optimizer, lambda: _kept_with(optimizer))
+
+
+def _kept_with(optimizer: keras.Optimizer) -> list[keras.Variable]:
+    states = [each for each in vars(optimizer).values() if isinstance(each, Attached)]
+    return [variable for state in states for variable in state.variables]
+
+
+def _inner(optimizer: keras.Optimizer) -> keras.Optimizer:
     return getattr(optimizer, "inner_optimizer", optimizer)
-
-
-def attach(optimizer: keras.Optimizer, name: str, state: Attached) -> None:
-    """Makes `state` part of what is saved with the optimizer."""
-    if getattr(optimizer, name, None) is not state:
-        setattr(optimizer, name, state)

@@ -96,13 +96,8 @@ class LearningRateLogger(keras.callbacks.Callback):
     def set_model(self, model: keras.Model) -> None:
         """Puts the recorder into the model's optimizer, if it has none yet."""
         super().set_model(model)
-        optimizer = self._optimizer = optimizer_of(model, "LearningRateLogger")
-        if keras.backend.backend() != "tensorflow":
-            raise RuntimeError(
-                "LearningRateLogger needs Keras on TensorFlow (KERAS_BACKEND=tensorflow). "
-                f"Received: backend={keras.backend.backend()!r}"
-            )
-        Origin.of(optimizer)
+        optimizer = optimizer_of(model, "LearningRateLogger")
+        Origin.of(model)
         size = max(1, int(getattr(model, "steps_per_execution", 1) or 1))
         recorder: Recorder | None = getattr(optimizer, Recorder.NAME, None)
         if recorder is None or recorder.size < size:
@@ -110,10 +105,9 @@ class LearningRateLogger(keras.callbacks.Callback):
             if former is not None:
                 recorder.updates.assign(former.updates)
                 recorder.start.assign(former.start)
-            attach(optimizer, Recorder.NAME, recorder)
+            attach(model, Recorder.NAME, recorder)
             record_with(optimizer)
             model.train_function = None
-        self._recorder = recorder
         self._plan = _Plan(planned_rate(optimizer), optimizer)
         self._warned = set()
         self._restored = False
@@ -123,7 +117,7 @@ class LearningRateLogger(keras.callbacks.Callback):
         if not self._restored:
             # Only here has every callback of this fit restored what it restores.
             self._restored = True
-            Origin.of(self._optimizer).warn_if_other()
+            Origin.of(self.model).warn_if_other()
             if int(read(self._recorder.start)) < 0:
                 self._recorder.start.assign(self._first_update(epoch))
             self._seen = int(read(self._recorder.updates))
@@ -154,6 +148,15 @@ class LearningRateLogger(keras.callbacks.Callback):
         for name, rates in (("applied", self._applied), ("planned", self._planned)):
             value = EpochRates(rates[-1], rates) if self.per_step else rates[-1]
             logs[f"{name}_learning_rate"] = value
+
+    @property
+    def _optimizer(self) -> keras.Optimizer:
+        # By way of `model`: under JAX that brings back what the steps have the variables for.
+        return optimizer_of(self.model, "LearningRateLogger")
+
+    @property
+    def _recorder(self) -> Recorder:
+        return getattr(self._optimizer, Recorder.NAME)
 
     def _first_update(self, epoch: int) -> int:
         """The number of the next update: by the epochs before, where it is known how long they are.

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keraslr.callbacks._attached import Attached, attach, read
+from keraslr.callbacks._attached import Attached, attach, optimizer_of, read
 from keraslr.callbacks._scaled import planned_rate
 from keraslr.schedules import Schedule, parse
 
@@ -28,12 +28,13 @@ class Origin(Attached):
         self._loaded: str | None = None
 
     @classmethod
-    def of(cls, optimizer: keras.Optimizer) -> Origin:
-        """The optimizer's, made where there is none."""
+    def of(cls, model: keras.Model) -> Origin:
+        """That of the model's optimizer, made where there is none."""
+        optimizer = optimizer_of(model, cls.__name__)
         origin = getattr(optimizer, cls.NAME, None)
         if origin is None:
             origin = cls(optimizer)
-            attach(optimizer, cls.NAME, origin)
+            attach(model, cls.NAME, origin)
         return origin
 
     def save_own_variables(self, store: Any) -> None:

@@ -113,7 +113,7 @@ class ReduceLROnPlateau(keras.callbacks.Callback):
         """Finds or makes the state that lives with the model's optimizer."""
         super().set_model(model)
         optimizer = optimizer_of(model, "ReduceLROnPlateau")
-        Origin.of(optimizer)
+        Origin.of(model)
         plateau = plateau_of(optimizer, self.monitor)
         if plateau is None:
             plateau = scale_by(optimizer, Plateau(self.monitor, self.mode))
@@ -121,8 +121,8 @@ class ReduceLROnPlateau(keras.callbacks.Callback):
             model.train_function = None
         plateau.meant_for(self.mode)
         plateau.owner = self
-        attach(optimizer, plateau.attribute, plateau)
-        self._plateau, self._optimizer = plateau, optimizer
+        attach(model, plateau.attribute, plateau)
+        self._plateau = plateau
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """See `keras.callbacks.Callback`."""
@@ -134,7 +134,7 @@ class ReduceLROnPlateau(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """See `keras.callbacks.Callback`."""
-        Origin.of(self._optimizer).warn_if_other()
+        Origin.of(self.model).warn_if_other()
         self._epoch, self._decided = epoch, None
 
     def _on_last_batch(self, batch: int, logs: dict[str, Any] | None = None) -> None:
@@ -169,12 +169,18 @@ class ReduceLROnPlateau(keras.callbacks.Callback):
         """The state that lives with the optimizer."""
         if self._plateau is None:
             raise ValueError("ReduceLROnPlateau has no state before it is given to fit.")
+        self.model  # noqa: B018 (see `_optimizer`)
         return self._plateau
 
     @property
     def learning_rate(self) -> float:
         """The rate of the optimizer's next step."""
         return float(read(self._optimizer.learning_rate))
+
+    @property
+    def _optimizer(self) -> keras.Optimizer:
+        # By way of `model`: under JAX that brings back what the steps have the variables for.
+        return optimizer_of(self.model, "ReduceLROnPlateau")
 
     def _expected(self, epoch: int) -> bool:
         if isinstance(self.validation_freq, int):

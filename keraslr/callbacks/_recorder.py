@@ -8,7 +8,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from keraslr.callbacks._attached import INTEGER, Attached, read
+from keraslr.callbacks._attached import Attached, read
+from keraslr.schedules._dtypes import INTEGER
 
 
 class Recorder(Attached):

@@ -10,8 +10,9 @@ import keras
 import numpy as np
 from keras import ops
 
-from keraslr.callbacks._attached import FLOAT, INTEGER, Attached, read
+from keraslr.callbacks._attached import Attached, read
 from keraslr.schedules._base import decoded_schedule
+from keraslr.schedules._dtypes import FLOAT, INTEGER
 
 _PACKAGE = "keraslr"
 

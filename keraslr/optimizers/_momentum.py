@@ -9,6 +9,7 @@ from keras import ops
 from keras.optimizers.schedules import LearningRateSchedule
 
 from keraslr.schedules._base import decoded_schedule
+from keraslr.schedules._dtypes import FLOAT
 from keraslr.schedules._parameters import Number
 from keraslr.schedules._ticks import Tensor
 
@@ -298,12 +299,13 @@ class Adam(_Scheduled, keras.optimizers.Adam):
 
 
 def _complement(beta: Tensor) -> Tensor:
-    """1 - beta in float64, where beta is read as the decimal number that it was written as.
+    """1 - beta, where beta is read as the decimal number that it was written as.
 
     Keras takes 1 - 0.9 in Python's doubles. The float32 nearest to 0.9 is smaller by 2e-8, so that
     1 - beta would be wrong in its seventh digit. A number of seven decimals that rounds to the same
     float32 is as good a reading of it as any other.
     """
-    exact = ops.cast(beta, "float64")
-    decimal = ops.round(exact * 1e7) / 1e7
-    return 1 - ops.where(ops.cast(decimal, beta.dtype) == beta, decimal, exact)
+    # Nothing is rounded here, in floats only where beta < 0.5 and that does not matter.
+    rest = 1 - ops.cast(beta, FLOAT)
+    decimal = ops.round(rest * 1e7) / 1e7
+    return ops.where(ops.cast(1 - decimal, beta.dtype) == beta, decimal, rest)

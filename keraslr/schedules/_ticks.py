@@ -14,17 +14,14 @@ from typing import Any
 import numpy as np
 from keras import backend, ops
 
+from keraslr.schedules._dtypes import INTEGER
+
 Tensor = Any
 
 
 def float32(value: Tensor) -> Tensor:
     """`value` as a float32 tensor, whatever `keras.config.floatx()` says."""
     return ops.cast(ops.convert_to_tensor(value), "float32")
-
-
-def _index_dtype() -> str:
-    # JAX has no 64-bit integers unless asked; TensorFlow keeps 32-bit ones off the GPU.
-    return "int32" if backend.backend() == "jax" else "int64"
 
 
 class Ticks:
@@ -56,7 +53,7 @@ class Ticks:
         dtype = backend.standardize_dtype(tensor.dtype)
         if "int" not in dtype:
             raise TypeError(f"step must be made of integers. Received: step={step!r} ({dtype})")
-        return cls(ops.cast(tensor, _index_dtype()))
+        return cls(ops.cast(tensor, INTEGER))
 
     def __floordiv__(self, n: int) -> Ticks:
         return Ticks(self.whole // n)
@@ -93,13 +90,13 @@ class Ticks:
         """How many of the sorted integers have been reached."""
         if not sorted_times:
             return ops.zeros_like(self.whole)
-        times = ops.cast(np.asarray(sorted_times), _index_dtype())
+        times = ops.cast(np.asarray(sorted_times), INTEGER)
         flat = ops.searchsorted(times, ops.reshape(self.whole, (-1,)), side="right")
         return ops.reshape(flat, ops.shape(self.whole))
 
     def pick(self, integers: list[int], index: Tensor) -> Tensor:
         """`integers[index]`, in the dtype that times have."""
-        return ops.take(ops.cast(np.asarray(integers), _index_dtype()), index, axis=0)
+        return ops.take(ops.cast(np.asarray(integers), INTEGER), index, axis=0)
 
     def number(self) -> Tensor:
         """The time as float32."""

@@ -1,0 +1,263 @@
+"""Keras's backend and its device: does keraslr give its numbers there, and at what price?
+
+    KERAS_BACKEND=jax python -m benchmarks.backend [--quick] [--json FILE]
+
+Run in a checkout, with the backend and the device that Keras finds: TensorFlow, JAX or PyTorch, CPU
+or GPU. It needs Keras, that backend and NumPy, nothing else. What PyTorch itself computed lies in
+`tests/goldens`. It checks
+
+- every schedule against PyTorch's values, operation by operation and compiled as a whole where the
+  backend compiles by itself;
+- every decision of `ReduceLROnPlateau`, and the rate after it;
+
+and measures, each against its rival in turn,
+
+- a training step of a LeNet under schedules, against one at a constant rate;
+- the values of a million steps, against calling the schedule step by step.
+
+It ends with an error if a value is further from PyTorch's than the tests allow, or a decision is
+another.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+import keraslr
+from keraslr._about import device, versions
+from keraslr.callbacks import ReduceLROnPlateau
+from keraslr.models import lenet
+from keraslr.schedules._dtypes import FLOAT, INTEGER
+
+GOLDENS = Path(__file__).resolve().parents[1] / "tests" / "goldens"
+# Of a value, relative and absolute, and of a rate that was reduced; those of the tests.
+RELATIVE, ABSOLUTE = 2e-6, 1e-9
+PLATEAU = 1.2e-7 if FLOAT == "float64" else 1e-6
+
+BATCH = 256
+COSINE = keraslr.CosineAnnealingLR(0.05, T_max=20)
+SCHEDULES = {
+    "CosineAnnealingLR": COSINE,
+    "OneCycleLR": keraslr.OneCycleLR(0.05, total_steps=10_000),
+    "PerEpoch(Warmup(Cosine))": COSINE.with_warmup(5).per_epoch(235),
+}
+
+
+def main() -> None:
+    """Prints what it finds; see the module."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.backend", description=__doc__.splitlines()[0]
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="a tenth of the cases, a few short repeats"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there, too")
+    chosen = parser.parse_args()
+    every, steps, repeats = (10, 8, 3) if chosen.quick else (1, 40, 15)
+    found = {"on": where(), "goldens": goldens(every), "ratios": ratios(steps, repeats)}
+    print(report(found))
+    if chosen.json:
+        chosen.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    if not all(check["passed"] for check in found["goldens"].values()):
+        sys.exit("the numbers are not PyTorch's")
+
+
+def where() -> dict[str, str]:
+    """Backend, versions, device, and the widest numbers that keraslr uses there."""
+    return {
+        "backend": keras.backend.backend(),
+        **versions(),
+        "device": device(),
+        "rates": "float32",
+        "state of the plateau rule": FLOAT,
+        "steps": INTEGER,
+    }
+
+
+# The numbers.
+
+
+def goldens(every: int = 1) -> dict[str, dict[str, Any]]:
+    """For each check: how many cases, the largest deviation, whether it is one that is allowed.
+
+    Args:
+        every: Takes each nth case.
+    """
+    cases = [*_cases("schedules.npz")][::every] + [*_cases("momentum.npz")][::every]
+    checks = {"schedules, single operations": (_one_by_one, cases)}
+    if _compiled is not None:
+        checks["schedules, compiled"] = (_together, cases)
+    found = {
+        name: _of_schedules(compute(given), given) for name, (compute, given) in checks.items()
+    }
+    return {**found, "plateau rule": _of_the_plateau_rule(every)}
+
+
+def _cases(name: str) -> Iterator[tuple[keraslr.Schedule, np.ndarray]]:
+    with np.load(GOLDENS / name) as file:
+        for expression, row in zip(file["expressions"].tolist(), file["values"], strict=True):
+            yield keraslr.parse(expression), row[~np.isnan(row)]
+
+
+def _of_schedules(ours: list[np.ndarray], cases: list[Any]) -> dict[str, Any]:
+    worst, passed = 0.0, True
+    for rates, (_, expected) in zip(ours, cases, strict=True):
+        off = np.abs(rates[: len(expected)].astype(np.float64) - expected)
+        passed &= bool(np.all(off <= np.maximum(RELATIVE * np.abs(expected), ABSOLUTE)))
+        # Where the allowance is absolute, a share of the value says nothing.
+        seen = np.abs(expected) * RELATIVE > ABSOLUTE
+        worst = max(worst, float(np.max(off[seen] / np.abs(expected[seen]), initial=0.0)))
+    return {"cases": len(cases), "deviation": worst, "passed": passed}
+
+
+def _longest(cases: list[Any]) -> int:
+    # All of one length: JAX compiles anew for each.
+    return max(len(expected) for _, expected in cases)
+
+
+def _one_by_one(cases: list[Any]) -> list[np.ndarray]:
+    return [schedule.values(_longest(cases)) for schedule, _ in cases]
+
+
+def _together(cases: list[Any]) -> list[np.ndarray]:
+    """Computed by functions of 32 schedules each: a compilation costs more than its run."""
+    assert _compiled is not None
+    steps, rates = keras.ops.arange(_longest(cases), dtype="int32"), []
+    for first in range(0, len(cases), 32):
+        part = [schedule for schedule, _ in cases[first : first + 32]]
+
+        def all_of_them(steps: Any, part: list[Any] = part) -> Any:
+            return keras.ops.stack([schedule(steps) for schedule in part])
+
+        rates += list(keras.ops.convert_to_numpy(_compiled(all_of_them)(steps)))
+    return rates
+
+
+def _compiler() -> Callable[..., Any] | None:
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return lambda function: tf.function(function, jit_compile=True)
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return jax.jit
+    return None  # PyTorch needs a C++ compiler
+
+
+_compiled = _compiler()
+
+
+def _of_the_plateau_rule(every: int) -> dict[str, Any]:
+    """`ReduceLROnPlateau` is told made-up metrics, as `fit` tells it."""
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    with np.load(GOLDENS / "plateau.npz") as file:
+        golden = {name: file[name][::every] for name in file.files if name != "torch_version"}
+    worst, passed = 0.0, True
+    for case, settings in enumerate(golden["settings"].tolist()):
+        first = float(golden["initial_learning_rates"][case])
+        model.compile(keras.optimizers.SGD(first), "mse")
+        rule = ReduceLROnPlateau("val_loss", **json.loads(settings))
+        rule.set_model(model)
+        rule.on_train_begin()
+        for epoch in range(int(golden["epochs"][case])):
+            rule.on_epoch_begin(epoch)
+            rule.on_epoch_end(epoch, {"val_loss": golden["metrics"][case, epoch]})
+            state = rule.plateau.numbers()
+            for name in ("num_bad_epochs", "best", "cooldown_counter"):
+                passed &= bool(state[name] == golden[name][case, epoch])
+            expected = golden["lr"][case, epoch]
+            worst = max(worst, abs(rule.learning_rate - expected) / expected)
+    passed &= bool(worst <= PLATEAU)
+    return {"cases": len(golden["settings"]), "deviation": float(worst), "passed": passed}
+
+
+# The price.
+
+
+def ratios(steps: int = 40, repeats: int = 15) -> dict[str, dict[str, float]]:
+    """For each measurement: seconds of ours and of its rival, their ratio, and its spread.
+
+    Args:
+        steps: Training steps in one repeat.
+        repeats: Of each measurement, of ours and its rival in turn.
+    """
+    found = {}
+    constant = _training(0.05, steps)
+    for name, schedule in SCHEDULES.items():
+        ours = _training(schedule, steps)
+        found[f"LeNet step, {name} / constant rate"] = _ratio(ours, constant, repeats)
+    for name, schedule in SCHEDULES.items():
+        found[f"a million values, {name} / step by step"] = _ratio(
+            lambda schedule=schedule: schedule.values(1_000_000),
+            lambda schedule=schedule: [float(schedule(step)) for step in range(200)],
+            min(repeats, 5),
+            rival_is=1_000_000 / 200,
+        )
+    return found
+
+
+def _training(rate: Any, steps: int) -> Callable[[], Any]:
+    """A function that trains a LeNet for some steps, on random images that lie in memory."""
+    rng = np.random.default_rng(0)
+    x = rng.random((steps * BATCH, 28, 28, 1), np.float32)
+    y = rng.integers(0, 10, steps * BATCH)
+    model = lenet(seed=0)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.SGD(rate), loss)
+    return lambda: model.fit(x, y, batch_size=BATCH, epochs=1, shuffle=False, verbose=0)
+
+
+def _ratio(
+    ours: Callable[[], Any], rival: Callable[[], Any], repeats: int, rival_is: float = 1.0
+) -> dict[str, float]:
+    """Both in turn; `rival_is` is how much more than it does the rival would have to do."""
+    ours(), rival()  # what is compiled, is now
+    pairs = [(_seconds(ours), rival_is * _seconds(rival)) for _ in range(repeats)]
+    each = sorted(first / second for first, second in pairs)
+    return {
+        "seconds": statistics.median(first for first, _ in pairs),
+        "rival_seconds": statistics.median(second for _, second in pairs),
+        "ratio": statistics.median(each),
+        "least": each[0],
+        "most": each[-1],
+    }
+
+
+def _seconds(work: Callable[[], Any]) -> float:
+    begin = time.perf_counter()
+    work()
+    return time.perf_counter() - begin
+
+
+# What is printed.
+
+
+def report(found: dict[str, Any]) -> str:
+    """As text, a line for each finding."""
+    lines = [f"{name}: {value}" for name, value in found["on"].items()]
+    lines += ["", f"{'against PyTorch':<55} cases   largest deviation"]
+    for name, check in found["goldens"].items():
+        verdict = "" if check["passed"] else "   NOT PyTorch's"
+        lines.append(f"{name:<55} {check['cases']:>5}   {check['deviation']:.1e}{verdict}")
+    lines += ["", f"{'ours / rival':<55}    ratio   (least to most)       ours      rival"]
+    for name, ratio in found["ratios"].items():
+        lines.append(
+            f"{name:<55} {ratio['ratio']:>8.4g}   ({ratio['least']:.4g} to {ratio['most']:.4g})"
+            f"   {ratio['seconds']:.3g} s   {ratio['rival_seconds']:.3g} s"
+        )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
