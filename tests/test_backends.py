@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 import textwrap
@@ -10,7 +11,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from measured import BACKEND, QUICKLY, array, compiled, fit
+from measured import BACKEND, QUICKLY, array, compiled, fit, on_tensorflow
 
 import keraslr
 from benchmarks import backend
@@ -57,6 +58,22 @@ def test_it_needs_nothing_but_keras_numpy_and_the_backend():
         "training needs Keras on TensorFlow (KERAS_BACKEND=tensorflow). "
         f"Received: backend={BACKEND!r}"
     )
+
+
+@on_tensorflow
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda: keraslr.descent.descend("bowl", "sgd", learning_rate=0.1),
+        lambda: keraslr.objectives.OBJECTIVES["bowl"].gradient([1.0, 1.0]),
+    ],
+    ids=["descent", "gradient"],
+)
+def test_what_needs_tensorflow_says_so(use, monkeypatch):
+    importlib.import_module("keraslr.descent")
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    with pytest.raises(RuntimeError, match=r"needs Keras on TensorFlow.*backend='jax'"):
+        use()
 
 
 def test_a_new_device_is_held_against_pytorch():

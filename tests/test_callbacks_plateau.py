@@ -9,7 +9,17 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from measured import applied, compiled, compilers, fit, not_on_torch, on_tensorflow, unit_vectors
+from measured import (
+    BACKEND,
+    applied,
+    compiled,
+    compilers,
+    fit,
+    not_on_torch,
+    on_tensorflow,
+    thinned,
+    unit_vectors,
+)
 
 import keraslr
 from keraslr.callbacks import ReduceLROnPlateau
@@ -17,14 +27,14 @@ from keraslr.callbacks import ReduceLROnPlateau
 with np.load(Path(__file__).parent / "goldens" / "plateau.npz") as file:
     GOLDENS = dict(file)
 
-# Rates in double precision, rounded once to float32.
-RELATIVE = 1.2e-7
+# Rates in double precision, rounded once to float32. JAX has float32 for the scale itself, which is
+# rounded at each reduction.
+RELATIVE = 1e-6 if BACKEND == "jax" else 1.2e-7
 
 EXPONENTIAL = keraslr.ExponentialLR(0.1, gamma=0.97)
 KERAS_OWN = keras.optimizers.schedules.ExponentialDecay(0.1, 1, 0.97)
-every_rate = pytest.mark.parametrize(
-    "rate", [0.1, EXPONENTIAL, KERAS_OWN], ids=["constant", "schedule", "keras schedule"]
-)
+RATES = thinned({"constant": 0.1, "keras schedule": KERAS_OWN, "schedule": EXPONENTIAL}, every=2)
+every_rate = pytest.mark.parametrize("rate", RATES.values(), ids=RATES)
 
 
 def halving(**arguments):
@@ -76,7 +86,7 @@ def test_goldens_cover_what_the_rule_has():
     assert (GOLDENS["metrics"] < 0).any()
 
 
-@pytest.mark.parametrize("case", range(len(GOLDENS["settings"])))
+@pytest.mark.parametrize("case", thinned(range(len(GOLDENS["settings"])), every=3))
 def test_decisions_and_rates_are_those_of_pytorch(small, case):
     settings, rows = settled(case)
     small.compile(keras.optimizers.SGD(float(GOLDENS["initial_learning_rates"][case])), "mse")
@@ -88,7 +98,7 @@ def test_decisions_and_rates_are_those_of_pytorch(small, case):
         assert callback.learning_rate == pytest.approx(rows["lr"][epoch], rel=RELATIVE, abs=0)
 
 
-@pytest.mark.parametrize("case", range(0, len(GOLDENS["settings"]), 9))
+@pytest.mark.parametrize("case", thinned(range(0, len(GOLDENS["settings"]), 9), every=3))
 def test_on_a_schedule_the_scale_is_the_same_but_for_the_bounds(small, case):
     # min_lr and eps are about the rate itself, so on another rate they are met at other epochs.
     settings, rows = settled(case)
@@ -289,7 +299,7 @@ def test_a_copy_by_config_has_the_rate(rate):
 
 @pytest.mark.parametrize("rate", [0.1, EXPONENTIAL], ids=["constant", "schedule"])
 @pytest.mark.parametrize("monitor", ["loss", "val_loss"])
-@pytest.mark.parametrize("backup_first", [True, False])
+@pytest.mark.parametrize("backup_first", thinned([True, False], every=2))
 def test_the_order_of_callbacks_does_not_matter_to_a_backup(rate, monitor, backup_first, tmp_path):
     x, y = unit_vectors(last=10)
 

@@ -14,7 +14,7 @@ import json
 import keras
 import numpy as np
 import pytest
-from measured import BACKEND, QUICKLY, STEP_MODES, array, compiled_step
+from measured import BACKEND, QUICKLY, STEP_MODES, array, compiled_step, thinned
 
 import keraslr
 from keraslr.optimizers import SGD, Adam
@@ -31,7 +31,7 @@ MODES = {
     "several steps at once": {**QUICKLY, "steps_per_execution": 7},
 }
 if BACKEND == "jax":
-    del MODES["graph"]
+    del MODES["graph"], MODES["eager"]
 elif BACKEND == "torch":
     MODES = {"eager": {}}
 every_mode = pytest.mark.parametrize("mode", MODES.values(), ids=MODES)
@@ -78,7 +78,7 @@ KINDS = {
     "adam": (Adam, {}, adam, 3e-5),
     "amsgrad": (Adam, {"amsgrad": True}, adam, 3e-5),
 }
-every_kind = pytest.mark.parametrize("kind", KINDS)
+every_kind = pytest.mark.parametrize("kind", thinned(KINDS, every=2))
 both_classes = pytest.mark.parametrize("kind", ["nesterov", "adam"])
 
 
@@ -153,7 +153,7 @@ def test_a_bare_loop_applies_it_step_by_step(kind):
     optimizer, weight, seen = made(kind), keras.Variable(0.0), []
     for gradient in GRADIENTS.astype("float32"):
         optimizer.apply([keras.ops.convert_to_tensor(gradient)], [weight])
-        seen.append(float(weight))
+        seen.append(float(array(weight)))
     _, fixed, definition, tolerance = KINDS[kind]
     expected = definition(rates(), momenta(), GRADIENTS, **fixed)
     np.testing.assert_allclose(seen, expected, rtol=tolerance)
@@ -213,7 +213,21 @@ def test_a_momentum_per_epoch_changes_with_the_epoch():
 
 # A constant schedule: Keras's own numbers, to the bit.
 
-CONSTANTS = (0.9, 0.123, 0.85, 0.95, 0.0, 0.5)
+CONSTANTS = thinned([0.9, 0.123, 0.85, 0.95, 0.0, 0.5], every=4)
+DTYPES = {
+    "tensorflow": ["float32", "float16", "bfloat16"],
+    "jax": ["float32", "bfloat16"],
+    "torch": ["float32"],
+}[BACKEND]
+
+
+def assert_same(ours, theirs, settings=""):
+    """To the bit; but under PyTorch Keras's classes are others, which round otherwise."""
+    ours, theirs = array(ours), array(theirs)
+    if BACKEND == "torch":
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6, err_msg=settings)
+    else:
+        assert ours.tobytes() == theirs.tobytes(), settings
 
 
 def constant(value, mode, dtype):
@@ -242,7 +256,7 @@ def pairs(mode, dtype):
                 )
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("mode", STEP_MODES)
 def test_a_constant_schedule_gives_the_bits_of_keras(mode, dtype):
     both = list(pairs(mode, dtype))
@@ -267,16 +281,13 @@ def test_a_constant_schedule_gives_the_bits_of_keras(mode, dtype):
         gradient = rng.normal(size=5) * 10.0 ** rng.integers(-3, 2)
         step(keras.ops.cast(gradient.astype("float32"), dtype))
 
-    def bits(variable):
-        assert variable.dtype == dtype
-        return array(variable).tobytes()
-
     for (theirs, ours), (their_weight, our_weight) in zip(both, weights, strict=True):
         settings = f"{theirs.get_config()} {ours.get_config()}"
-        assert bits(our_weight) == bits(their_weight), settings
+        assert our_weight.dtype == their_weight.dtype == dtype
+        assert_same(our_weight, their_weight, settings)
         # Without the counters; Keras's SGD has nothing else where the momentum is 0.
         for ours_own, keras_own in zip(ours.variables[2:], theirs.variables[2:], strict=False):
-            assert bits(ours_own) == bits(keras_own), settings
+            assert_same(ours_own, keras_own, settings)
 
 
 @pytest.mark.parametrize(
@@ -295,8 +306,8 @@ def test_a_number_is_keras_itself(ours, theirs):
         weight = keras.Variable([0.5, -0.5])
         for gradient in GRADIENTS:
             optimizer.apply([keras.ops.convert_to_tensor([gradient, -1.0], "float32")], [weight])
-        weights.append(keras.ops.convert_to_numpy(weight.value).tobytes())
-    assert weights[0] == weights[1]
+        weights.append(weight)
+    assert_same(*weights)
     assert len(ours.variables) == len(theirs.variables)
     own = {"name"}
     assert {k: v for k, v in ours.get_config().items() if k not in own} == {
@@ -329,6 +340,7 @@ SCHEDULES = {
     "keras's": keras.optimizers.schedules.ExponentialDecay(0.9, 10, 0.5, staircase=True),
     "a number": 0.75,
 }
+SCHEDULES = thinned(SCHEDULES, every=2)
 every_schedule = pytest.mark.parametrize("momentum", SCHEDULES.values(), ids=SCHEDULES)
 
 

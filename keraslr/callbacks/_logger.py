@@ -64,7 +64,7 @@ class EpochRates(float):
 class LearningRateLogger(keras.callbacks.Callback):
     """Logs the learning rate that each optimizer step applied, and the one that was planned.
 
-    `applied_learning_rate` is read inside the training graph, where the update takes it.
+    `applied_learning_rate` is read inside the compiled step, where the update takes it.
     `planned_learning_rate` is the schedule's value for the update of that number (of a constant
     rate: the constant), whatever has become of the optimizer's counter and rate since.
 

@@ -41,7 +41,8 @@ class ReduceLROnPlateau(keras.callbacks.Callback):
 
     Differs from PyTorch: `min_lr` bounds the rate at the step of the reduction; a schedule that
     falls on takes it lower. With `mode="min"` and `threshold_mode="rel"`, as there, a negative
-    metric counts as better even where it stays as it is: use "abs".
+    metric counts as better even where it stays as it is: use "abs". Where Keras runs on JAX the
+    scale is a float32, rounded at each reduction, and not a double.
 
     Args:
         monitor: Name of the metric in the logs.

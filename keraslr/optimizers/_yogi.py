@@ -128,10 +128,11 @@ class Yogi(keras.optimizers.Optimizer):
         v = self._velocities[self._get_variable_index(variable)]
         # The slices of an embedding's gradient may hold a row twice. Added to something dense they
         # are summed up, as they must be before they are squared.
-        gradient = ops.add(ops.zeros_like(m), ops.cast(gradient, variable.dtype))
+        zeros = ops.zeros(m.shape, variable.dtype)
+        gradient = ops.add(zeros, ops.cast(gradient, variable.dtype))
         square = ops.square(gradient)
-        self.assign_add(m, (gradient - m) * (1 - self.beta_1))
-        self.assign_sub(v, ops.sign(v - square) * square * (1 - self.beta_2))
+        self.assign_add(m, ops.subtract(gradient, m) * (1 - self.beta_1))
+        self.assign_sub(v, ops.sign(ops.subtract(v, square)) * square * (1 - self.beta_2))
         self.assign_sub(variable, lr * (m / bias_1) / (ops.sqrt(v / bias_2) + self.epsilon))
 
     def get_config(self) -> dict[str, Any]:
