@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from measured import examples
 from strategies import LONGEST
 
 import keraslr
@@ -345,7 +346,7 @@ def test_a_wrong_type_is_a_type_error(value):
         keraslr.ExponentialLR(value, gamma=0.5)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=examples(200))
 @given(
     value=st.floats(max_value=0.0)
     | st.floats(min_value=3.5e38)
@@ -362,7 +363,7 @@ def test_no_rate_but_a_positive_float32_is_accepted(value):
         keraslr.ConstantLR(value)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=examples(200))
 @given(
     value=st.integers(max_value=0)
     | st.integers(min_value=LONGEST + 1)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from keras import backend, ops
 
-from keraslr.schedules._dtypes import INTEGER
+from keraslr.schedules._dtypes import INTEGER, LARGEST
 
 Tensor = Any
 
@@ -22,6 +22,10 @@ Tensor = Any
 def float32(value: Tensor) -> Tensor:
     """`value` as a float32 tensor, whatever `keras.config.floatx()` says."""
     return ops.cast(ops.convert_to_tensor(value), "float32")
+
+
+def _not_integers(step: Any, dtype: Any) -> TypeError:
+    return TypeError(f"step must be made of integers. Received: step={step!r} ({dtype})")
 
 
 class Ticks:
@@ -45,14 +49,20 @@ class Ticks:
     @classmethod
     def of_steps(cls, step: Any) -> Ticks:
         """The time at optimizer step `step`: an integer, array, tensor or variable, >= 0."""
-        if isinstance(step, numbers.Integral | np.ndarray | list | tuple):
+        if isinstance(step, numbers.Integral | np.ndarray | list | tuple | str):
             known = np.asarray(step)
-            if known.dtype.kind in "iu" and known.size and known.min() < 0:
-                raise ValueError(f"step must be >= 0. Received: step={step!r}")
+            if known.dtype.kind in "iu":
+                if known.size and known.min() < 0:
+                    raise ValueError(f"step must be >= 0. Received: step={step!r}")
+                if known.size and known.max() > LARGEST:
+                    raise ValueError(f"step must be <= {LARGEST}. Received: step={step!r}")
+                return cls(ops.convert_to_tensor(known.astype(INTEGER), INTEGER))
+            if known.dtype.kind in "US":  # for which JAX has an error of its own
+                raise _not_integers(step, known.dtype)
         tensor = ops.convert_to_tensor(step)
         dtype = backend.standardize_dtype(tensor.dtype)
         if "int" not in dtype:
-            raise TypeError(f"step must be made of integers. Received: step={step!r} ({dtype})")
+            raise _not_integers(step, dtype)
         return cls(ops.cast(tensor, INTEGER))
 
     def __floordiv__(self, n: int) -> Ticks:
