@@ -13,7 +13,7 @@ or GPU. It needs Keras, that backend and NumPy, nothing else. What PyTorch itsel
 and measures, each against its rival in turn,
 
 - a training step of a LeNet under schedules, against one at a constant rate;
-- the values of a million steps, against calling the schedule step by step.
+- a value of a million steps' computed at once, against calling the schedule step by step.
 
 It ends with an error if a value is further from PyTorch's than the tests allow, or a decision is
 another.
@@ -25,7 +25,6 @@ import argparse
 import json
 import statistics
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -34,6 +33,7 @@ import keras
 import numpy as np
 
 import keraslr
+from benchmarks._timing import Repeat, Spread, in_turns, timed
 from keraslr._about import device, versions
 from keraslr.callbacks import ReduceLROnPlateau
 from keraslr.models import lenet
@@ -186,28 +186,29 @@ def _of_the_plateau_rule(every: int) -> dict[str, Any]:
 
 
 def ratios(steps: int = 40, repeats: int = 15) -> dict[str, dict[str, float]]:
-    """For each measurement: seconds of ours and of its rival, their ratio, and its spread.
+    """For each measurement: seconds of ours and of its rival, their ratio, and its quartiles.
 
     Args:
         steps: Training steps in one repeat.
-        repeats: Of each measurement, of ours and its rival in turn.
+        repeats: Of ours and of its rival, in turns.
     """
-    found = {}
-    constant = _training(0.05, steps)
+    rates = {"constant rate": 0.05, **SCHEDULES}
+    trained = {name: timed(_training(rate, steps), steps) for name, rate in rates.items()}
+    seconds = in_turns(trained, repeats)
+    found = {
+        f"LeNet step, {name} / constant rate": _ratio(seconds[name], seconds["constant rate"])
+        for name in SCHEDULES
+    }
     for name, schedule in SCHEDULES.items():
-        ours = _training(schedule, steps)
-        found[f"LeNet step, {name} / constant rate"] = _ratio(ours, constant, repeats)
-    for name, schedule in SCHEDULES.items():
-        found[f"a million values, {name} / step by step"] = _ratio(
-            lambda schedule=schedule: schedule.values(1_000_000),
-            lambda schedule=schedule: [float(schedule(step)) for step in range(200)],
-            min(repeats, 5),
-            rival_is=1_000_000 / 200,
+        values = {"ours": _values(schedule, 1_000_000), "steps": _stepped(schedule, 200)}
+        seconds = in_turns(values, min(repeats, 5))
+        found[f"a value of a million, {name} / step by step"] = _ratio(
+            seconds["ours"], seconds["steps"]
         )
     return found
 
 
-def _training(rate: Any, steps: int) -> Callable[[], Any]:
+def _training(rate: Any, steps: int) -> Callable[[], object]:
     """A function that trains a LeNet for some steps, on random images that lie in memory."""
     rng = np.random.default_rng(0)
     x = rng.random((steps * BATCH, 28, 28, 1), np.float32)
@@ -218,26 +219,23 @@ def _training(rate: Any, steps: int) -> Callable[[], Any]:
     return lambda: model.fit(x, y, batch_size=BATCH, epochs=1, shuffle=False, verbose=0)
 
 
-def _ratio(
-    ours: Callable[[], Any], rival: Callable[[], Any], repeats: int, rival_is: float = 1.0
-) -> dict[str, float]:
-    """Both in turn; `rival_is` is how much more than it does the rival would have to do."""
-    ours(), rival()  # what is compiled, is now
-    pairs = [(_seconds(ours), rival_is * _seconds(rival)) for _ in range(repeats)]
-    each = sorted(first / second for first, second in pairs)
+def _values(schedule: keraslr.Schedule, steps: int) -> Repeat:
+    return timed(lambda: schedule.values(steps), steps)
+
+
+def _stepped(schedule: keraslr.Schedule, steps: int) -> Repeat:
+    return timed(lambda: [float(schedule(step)) for step in range(steps)], steps)
+
+
+def _ratio(ours: list[float], rival: list[float]) -> dict[str, float]:
+    spread = Spread.of([first / second for first, second in zip(ours, rival, strict=True)])
     return {
-        "seconds": statistics.median(first for first, _ in pairs),
-        "rival_seconds": statistics.median(second for _, second in pairs),
-        "ratio": statistics.median(each),
-        "least": each[0],
-        "most": each[-1],
+        "seconds": statistics.median(ours),
+        "rival_seconds": statistics.median(rival),
+        "ratio": spread.median,
+        "low": spread.low,
+        "high": spread.high,
     }
-
-
-def _seconds(work: Callable[[], Any]) -> float:
-    begin = time.perf_counter()
-    work()
-    return time.perf_counter() - begin
 
 
 # What is printed.
@@ -246,14 +244,14 @@ def _seconds(work: Callable[[], Any]) -> float:
 def report(found: dict[str, Any]) -> str:
     """As text, a line for each finding."""
     lines = [f"{name}: {value}" for name, value in found["on"].items()]
-    lines += ["", f"{'against PyTorch':<55} cases   largest deviation"]
+    lines += ["", f"{'against PyTorch':<60} cases   largest deviation"]
     for name, check in found["goldens"].items():
         verdict = "" if check["passed"] else "   NOT PyTorch's"
-        lines.append(f"{name:<55} {check['cases']:>5}   {check['deviation']:.1e}{verdict}")
-    lines += ["", f"{'ours / rival':<55}    ratio   (least to most)       ours      rival"]
+        lines.append(f"{name:<60} {check['cases']:>5}   {check['deviation']:.1e}{verdict}")
+    lines += ["", f"{'ours / rival':<60}    ratio   (quartiles)           ours       rival"]
     for name, ratio in found["ratios"].items():
         lines.append(
-            f"{name:<55} {ratio['ratio']:>8.4g}   ({ratio['least']:.4g} to {ratio['most']:.4g})"
+            f"{name:<60} {ratio['ratio']:>8.3g}   ({ratio['low']:.3g} to {ratio['high']:.3g})"
             f"   {ratio['seconds']:.3g} s   {ratio['rival_seconds']:.3g} s"
         )
     return "\n".join(lines)

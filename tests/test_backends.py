@@ -101,14 +101,11 @@ def test_a_device_with_other_numbers_is_told(monkeypatch, capsys, tmp_path):
     assert '"passed": false' in (tmp_path / "found.json").read_text()
 
 
-def test_ratios_are_of_both_sides_in_turn(monkeypatch):
-    now = iter(np.cumsum([0, 1, 0, 2, 0, 3, 0, 2, 0, 1, 0, 2]).tolist())
-    monkeypatch.setattr(backend.time, "perf_counter", lambda: next(now))
-    done = []
-    found = backend._ratio(lambda: done.append("a"), lambda: done.append("b"), 3, rival_is=10)
-    assert done == ["a", "b"] * 4
-    assert found["ratio"] == pytest.approx(0.05)
-    assert (found["least"], found["most"]) == pytest.approx((0.05, 0.15))
+def test_ratios_are_of_rounds_in_which_both_were_measured():
+    found = backend._ratio([1.0, 2.0, 6.0], [2.0, 8.0, 2.0])
+    assert found["ratio"] == 0.5
+    assert (found["low"], found["high"]) == (0.375, 1.75)
+    assert (found["seconds"], found["rival_seconds"]) == (2.0, 2.0)
 
 
 # What callbacks keep is numbered among an optimizer's variables under JAX, but in no file.
