@@ -26,7 +26,7 @@ SUBJECTS = (
     "schedules", "training_step", "epoch", "descents", "published", "redraw", "imports",
 )  # fmt: skip
 # What the libraries read when they start.
-_THREADS = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
+THREADS = ("OMP_NUMTHREADS", "TF_NUM_INTRAOPTHREADS", "TF_NUM_INTEROPTHREADS")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="small and twice: only to try it out")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of every library")
     options = parser.parse_args(arguments)
-    os.environ.update(dict.fromkeys(_THREADS, str(options.threads)))
+    os.environ.update(dict.fromkeys(THREADS, str(options.threads)))
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
     measurements: list[Measurement] = []

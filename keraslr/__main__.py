@@ -127,9 +127,13 @@ def _reproduce(options: argparse.Namespace) -> int:
     from keraslr import datasets, report
     from keraslr.reproduction import reproduce
 
-    data = datasets.load(options.dataset)
-    if data.substitute:
-        print(data.note)
+    dataset = options.dataset
+    parts = options.only or documented.PARTS
+    if any(part.images for name, part in documented.PARTS.items() if name in parts):
+        data = datasets.load(dataset)
+        dataset = data.name
+        if data.substitute:
+            print(data.note)
     with _executor(options) as executor, _bar() as progress:
         found = _checked(
             reproduce,
@@ -138,7 +142,7 @@ def _reproduce(options: argparse.Namespace) -> int:
             seeds=options.seeds,
             output=options.output,
             executor=executor,
-            dataset=data.name,
+            dataset=dataset,
             on_progress=progress,
         )
         found.save(options.output)

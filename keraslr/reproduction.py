@@ -129,10 +129,14 @@ def reproduce(
     unknown = sorted(set(only or ()) - set(PARTS))
     if unknown or (only is not None and not only):
         raise ValueError(f"only must hold names of {', '.join(PARTS)}. Received: only={only!r}")
+    if dataset not in datasets.NAMES:
+        raise ValueError(
+            f"dataset must be one of {', '.join(datasets.NAMES)}. Received: dataset={dataset!r}"
+        )
     begin = time.perf_counter()
-    data = datasets.load(dataset)
-    plan = Plan(quick, seeds, data.name, data.name != "fashion_mnist")
     parts = [part for part in PARTS.values() if only is None or part.name in only]
+    images = datasets.load(dataset).name if any(part.images for part in parts) else ""
+    plan = Plan(quick, seeds, images, images not in ("", "fashion_mnist"))
     jobs = [job for part in parts for job in part.jobs(plan)]
     store = _Store(output)
     results = {job.file: result for job in jobs if (result := store.read(job)) is not None}

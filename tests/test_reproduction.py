@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import keraslr
-from keraslr import documented, report
+from keraslr import datasets, documented, report
 from keraslr.__main__ import main
 from keraslr.documented import Findings, Job, Line, Part, Picture, Plan, Statement, Verdict
 from keraslr.documented._parts import read_data
@@ -34,7 +34,7 @@ def square(number, log):
     return {"square": number**2, "nan": math.nan}
 
 
-def made_part(log, numbers=(1, 2, 3), title="Squares & <b>roots</b>"):
+def made_part(log, numbers=(1, 2, 3), title="Squares & <b>roots</b>", images=False):
     def jobs(plan):
         arguments = [{"number": number, "log": str(log)} for number in numbers]
         return [
@@ -52,7 +52,7 @@ def made_part(log, numbers=(1, 2, 3), title="Squares & <b>roots</b>"):
         claim = Statement("1 < 2 & true", True, "<script>alert(1)</script>")
         return Findings("About <script>", lines, [claim], [picture])
 
-    return Part("squares", title, jobs, findings)
+    return Part("squares", title, jobs, findings, images)
 
 
 @pytest.fixture
@@ -158,11 +158,23 @@ def test_progress_reaches_its_end(squares):
     assert told == [(0.0, 6.0), (3.0, 6.0), (5.0, 6.0), (6.0, 6.0)]
 
 
+def test_what_trains_on_no_images_loads_none(squares, monkeypatch):
+    loaded = []
+    digits = datasets.digits()
+    monkeypatch.setattr(datasets, "load", lambda name: loaded.append(name) or digits)
+    assert reproduce(only=["squares"], dataset="fashion_mnist").plan.dataset == ""
+    assert loaded == []
+    squares(images=True)
+    plan = reproduce(only=["squares"], dataset="digits").plan
+    assert (plan.dataset, plan.substitute, loaded) == ("digits", True, ["digits"])
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         ({"only": ["lenet", "resnet"]}, "only must hold names of descent, .*resnet"),
         ({"only": []}, r"only must hold names.*only=\[\]"),
+        ({"dataset": "mnist"}, "dataset must be one of .*digits.*dataset='mnist'"),
         ({"seeds": 0}, "seeds must be None or an integer >= 1.*seeds=0"),
     ],
 )

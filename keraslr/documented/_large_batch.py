@@ -283,4 +283,4 @@ def _resnet50_picture(data: dict[str, Any]) -> Picture:
     )
 
 
-PART = Part("large-batch", "Large batches: the linear scaling rule", _jobs, _findings)
+PART = Part("large-batch", "Large batches: the linear scaling rule", _jobs, _findings, images=True)

@@ -311,4 +311,4 @@ def _pictures(title: str, shown: dict[str, list[dict[str, Any]]]) -> list[Pictur
     return pictures
 
 
-PART = Part("lenet", "LeNet on Fashion-MNIST under four schedules", _jobs, _findings)
+PART = Part("lenet", "LeNet on Fashion-MNIST under four schedules", _jobs, _findings, images=True)

@@ -27,7 +27,7 @@ class Plan:
     Attributes:
         quick: Whether to leave out what takes long.
         seeds: How many seeds a random comparison runs over; None for each one's own number.
-        dataset: Name of the images that the LeNet is trained on.
+        dataset: Name of the images that the LeNet is trained on; "" where none are.
         substitute: Whether they stand in for Fashion-MNIST, so that nothing may be compared.
     """
 
@@ -231,9 +231,11 @@ class Part:
         title: As a heading.
         jobs: What is to be run.
         findings: What the results say. Of jobs that are not done yet there is no result.
+        images: Whether it trains on images, which have to be loaded for it.
     """
 
     name: str
     title: str
     jobs: Callable[[Plan], list[Job]]
     findings: Callable[[Plan, Results], Findings]
+    images: bool = False
