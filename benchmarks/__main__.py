@@ -26,7 +26,7 @@ SUBJECTS = (
     "schedules", "training_step", "epoch", "descents", "published", "redraw", "imports",
 )  # fmt: skip
 # What the libraries read when they start.
-THREADS = ("OMP_NUMTHREADS", "TF_NUM_INTRAOPTHREADS", "TF_NUM_INTEROPTHREADS")
+THREADS = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
