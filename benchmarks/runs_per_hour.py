@@ -7,7 +7,8 @@ the wall time of the whole comparison, with the start of the processes. Where a 
 how many processes pay on it. Runs that computed with as many threads must have the same losses, to
 the bit: it is said if they do not.
 
-`--dask` starts clusters of so many workers on this machine, and needs `keraslr[dask]`.
+`--dask` starts clusters of so many workers on this machine, and needs `keraslr[dask]`. The start of
+a cluster is not counted: it is there before the runs are.
 """
 
 from __future__ import annotations
