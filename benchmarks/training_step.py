@@ -22,7 +22,7 @@ _FIT, _CALLBACK = "fit with cosine", "fit with Keras's LearningRateScheduler"
 def _strategies() -> list[str]:
     from keraslr.catalog import CATALOG
 
-    return list(CATALOG)
+    return [name for name, strategy in CATALOG.items() if strategy.is_schedule]
 
 
 def _rate(name: str) -> Any:
@@ -62,6 +62,8 @@ def _step(name: str, quick: bool) -> Repeat:
     """The compiled step alone, on a batch that is there."""
     import tensorflow as tf
 
+    # Many models are traced here on purpose, of which TensorFlow would warn.
+    tf.get_logger().setLevel("ERROR")
     model, steps = _compiled(name), 2 if quick else _STEPS
     model.make_train_function()
     batches = iter(tf.data.Dataset.from_tensors(_data(1)).repeat())

@@ -7,10 +7,11 @@ import json
 import math
 import re
 
+import keras
 import pytest
 
 from benchmarks import __main__ as program
-from benchmarks import schedules
+from benchmarks import schedules, training_step
 from benchmarks._measurement import Goal, Measurement, Pair, Subject, shown_time
 from benchmarks._sides import Side, Timed
 from benchmarks._timing import Spread, in_turns
@@ -96,6 +97,13 @@ def test_every_side_can_be_repeated(name):
         if not side.needs:
             seconds = side.prepare(True)()
             assert 0 < seconds < math.inf, side.name
+
+
+def test_every_rate_of_the_steps_is_one_for_an_optimizer():
+    rates = [training_step._rate(side.name) for side in training_step.SUBJECT.sides()]
+    assert len(rates) > 20
+    for rate in rates:
+        keras.optimizers.SGD(rate)
 
 
 @pytest.mark.parametrize("name", program.SUBJECTS)
