@@ -65,6 +65,9 @@ class Ticks:
             raise _not_integers(step, dtype)
         return cls(ops.cast(tensor, INTEGER))
 
+    # An integer beside a tensor is given its type where Keras may take it for a float: under JAX it
+    # does if `floatx` is bfloat16.
+
     def __floordiv__(self, n: int) -> Ticks:
         return Ticks(self.whole // n)
 
@@ -81,7 +84,7 @@ class Ticks:
         part = self.part
         if part is not None:
             part = ops.where(self.whole >= n, part, ops.zeros_like(part))
-        return Ticks(ops.maximum(self.whole - n, 0), part, self.per)
+        return Ticks(ops.maximum(self.whole - n, ops.cast(0, INTEGER)), part, self.per)
 
     def __ge__(self, n: Any) -> Tensor:
         return self.whole >= n
@@ -94,7 +97,7 @@ class Ticks:
         part = self.part
         if part is not None:
             part = ops.where(self.whole < n, part, ops.zeros_like(part))
-        return Ticks(ops.minimum(self.whole, n), part, self.per)
+        return Ticks(ops.minimum(self.whole, ops.cast(n, INTEGER)), part, self.per)
 
     def count(self, sorted_times: tuple[int, ...]) -> Tensor:
         """How many of the sorted integers have been reached."""
