@@ -29,7 +29,7 @@ with np.load(Path(__file__).parent / "goldens" / "plateau.npz") as file:
 
 # Rates in double precision, rounded once to float32. JAX has float32 for the scale itself, which is
 # rounded at each reduction.
-RELATIVE = 1e-6 if BACKEND == "jax" else 1.2e-7
+RELATIVE = 5e-7 if BACKEND == "jax" else 1.2e-7
 
 EXPONENTIAL = keraslr.ExponentialLR(0.1, gamma=0.97)
 KERAS_OWN = keras.optimizers.schedules.ExponentialDecay(0.1, 1, 0.97)
@@ -86,7 +86,7 @@ def test_goldens_cover_what_the_rule_has():
     assert (GOLDENS["metrics"] < 0).any()
 
 
-@pytest.mark.parametrize("case", thinned(range(len(GOLDENS["settings"])), every=3))
+@pytest.mark.parametrize("case", thinned(range(len(GOLDENS["settings"])), every=6))
 def test_decisions_and_rates_are_those_of_pytorch(small, case):
     settings, rows = settled(case)
     small.compile(keras.optimizers.SGD(float(GOLDENS["initial_learning_rates"][case])), "mse")

@@ -12,6 +12,7 @@ import zipfile
 import keras
 import numpy as np
 import pytest
+from measured import thinned
 from strategies import EXAMPLES
 
 import keraslr
@@ -305,7 +306,7 @@ def test_what_is_not_read_is_not_run_either(key, payloads):
         assert type(schedule).from_config(config) == schedule
 
 
-@pytest.mark.parametrize("safe_mode", [True, False])
+@pytest.mark.parametrize("safe_mode", thinned([True, False], every=2))
 def test_no_value_of_a_model_file_is_run(payloads, safe_mode, tmp_path):
     schedule = FROM_A_LAMBDA.then(StepLR(0.1, 3) * 0.5, at=5).with_warmup(2)
     model_with(schedule).save(tmp_path / "good.keras")

@@ -117,8 +117,8 @@ def native_steps():
         [7, 7],
         (7,),
         *native_steps(),
-        keras.Variable(7, dtype="int32"),
-        keras.Variable([[7]], dtype="int32" if BACKEND == "jax" else "int64"),
+        keras.Variable(7, dtype="int32", trainable=False),
+        keras.Variable([[7]], dtype="int32" if BACKEND == "jax" else "int64", trainable=False),
         keras.ops.convert_to_tensor(7, "uint16"),
     ],
     ids=lambda step: f"{type(step).__name__}-{getattr(step, 'dtype', '')}",
@@ -272,7 +272,7 @@ def test_jumps_come_at_their_tick_however_late(make, before, after, tick):
     schedule = make(tick)
     np.testing.assert_array_equal(schedule.values(3, start=tick - 2), [before, before, after])
     # The iteration counter of a Keras optimizer is a 32-bit integer.
-    late = keras.Variable([tick - 1, tick], dtype="int32")
+    late = keras.Variable([tick - 1, tick], dtype="int32", trainable=False)
     np.testing.assert_array_equal(array(schedule(late)), [before, after])
 
 
@@ -750,6 +750,7 @@ def test_examples_in_docstrings_are_true(name):
     assert result.attempted >= sum(cls.__module__ == name for cls in SCHEDULES)
 
 
+@on_tensorflow  # for the others see test_backends.py
 def test_importing_is_light():
     # What Keras itself imports is not this package's doing.
     script = """
