@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 from importlib import metadata
 from typing import Any
 
@@ -15,8 +16,15 @@ from keraslr._version import __version__
 def versions() -> dict[str, str]:
     """Of Python and of the packages that a result depends on, Keras's backend among them."""
     packages = ("keras", keras.backend.backend(), "numpy")
-    installed = {name: metadata.version(name) for name in packages}
+    installed = {name: _version(name) for name in packages}
     return {"python": platform.python_version(), "keraslr": __version__, **installed}
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:  # installed under another name, such as tensorflow-cpu
+        return str(getattr(sys.modules.get(package), "__version__", "unknown"))
 
 
 def require_tensorflow(what: str = "training") -> None:
