@@ -57,7 +57,7 @@ class Yogi(keras.optimizers.Optimizer):
     Example:
         >>> weight = keras.Variable([1.0])
         >>> Yogi(learning_rate=0.1).apply([keras.ops.ones(1)], [weight])
-        >>> print(f"{float(weight[0]):.5f}")  # 1 - 0.1 / (sqrt(1.001) + 0.001)
+        >>> print(f"{keras.ops.convert_to_numpy(weight)[0]:.5f}")  # 1 - 0.1 / (sqrt(1.001) + 0.001)
         0.90015
 
     Source: Zaheer, Reddi, Sachan, Kale and Kumar, Adaptive Methods for Nonconvex Optimization

@@ -21,6 +21,9 @@ Tensor = Any
 
 def float32(value: Tensor) -> Tensor:
     """`value` as a float32 tensor, whatever `keras.config.floatx()` says."""
+    if isinstance(value, numbers.Real):
+        # At once: under PyTorch it would become a number of `floatx` first.
+        return ops.convert_to_tensor(float(value), "float32")
     return ops.cast(ops.convert_to_tensor(value), "float32")
 
 
