@@ -13,7 +13,10 @@ from benchmarks._sides import Side
 from benchmarks._timing import Repeat, timed
 
 _BATCH = 256
-_STEPS = 20
+# Few at a time and many rounds: a machine's pace changes from second to second, and the median of
+# many short turns tells a hundredth apart where that of a few long ones does not.
+_STEPS, _ROUNDS = 5, 81
+_FIT_BATCHES = 20
 _COMPOSED = "PerEpoch(Warmup(cosine))"
 _CONSTANT, _DECAY = "a constant rate", "Keras's CosineDecay"
 _FIT, _CALLBACK = "fit with cosine", "fit with Keras's LearningRateScheduler"
@@ -80,7 +83,7 @@ def _fit(name: str, quick: bool) -> Repeat:
     """An epoch of `fit`, since that is where the callback is called."""
     import keras
 
-    model, batches = _compiled(name), 2 if quick else _STEPS
+    model, batches = _compiled(name), 2 if quick else _FIT_BATCHES
     x, y = _data(batches)
     follow = keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate * 0.999)
     callbacks = [follow] if name == _CALLBACK else []
@@ -111,4 +114,4 @@ def _pairs() -> Sequence[Pair]:
     ]
 
 
-SUBJECT = Subject(_sides, _pairs, rounds=21)
+SUBJECT = Subject(_sides, _pairs, rounds=_ROUNDS)
