@@ -30,7 +30,7 @@ _NOT_OURS = (
     "preload",
 )
 
-_SERVERS_OWN = "WebSocketClosedError", "StreamClosedError", "list_kernels"
+_SERVERS_OWN = "WebSocketClosedError", "StreamClosedError", "list_kernels", "last_activity"
 
 
 def chromium() -> str | None:
@@ -134,8 +134,8 @@ class Server:
     def errors(self, since: int = 0) -> list[str]:
         """Tracebacks of the kernels; those of the server are not ours.
 
-        It has some where a page has closed its connection, and where it is asked for the list of
-        its kernels while one of them goes.
+        It has some where a page has closed its connection, and where it is asked for its kernels,
+        or when one of them was last active, while one of them comes or goes.
         """
         return [
             text
