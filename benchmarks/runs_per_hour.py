@@ -59,10 +59,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         from distributed import Client, LocalCluster
 
         threads = options.threads or _pool.threads_of_each(workers)
-        with LocalCluster(workers, threads_per_worker=1, dashboard_address=None) as cluster:  # noqa: SIM117
-            with Client(cluster) as client:
-                measured(f"Dask, {workers} workers, threads={threads}", threads,
-                         executor=client.get_executor(), threads=threads)  # fmt: skip
+        cluster = LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None)
+        with cluster, Client(cluster) as client:
+            measured(f"Dask, {workers} workers, threads={threads}", threads,
+                     executor=client.get_executor(), threads=threads)  # fmt: skip
     # Last, since TensorFlow then has begun in this process and taken what it takes of a GPU.
     measured("here, one after another", None)
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
+import functools
+import multiprocessing.connection
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 
@@ -32,6 +34,8 @@ def threads_of_each(jobs: int) -> int:
 def prepare_process(threads: int) -> None:
     """Has TensorFlow leave the rest of the machine to others; nothing, once it has begun.
 
+    And the process ends when the one that made it does, even if that was killed.
+
     Args:
         threads: Threads that it computes with. They also decide in which order it sums up, so that
             the same number of them gives the same numbers. Of a GPU's memory it takes what it
@@ -39,12 +43,28 @@ def prepare_process(threads: int) -> None:
     """
     import tensorflow as tf
 
+    _end_with_parent()
     with contextlib.suppress(RuntimeError):
         tf.config.threading.set_intra_op_parallelism_threads(threads)
         tf.config.threading.set_inter_op_parallelism_threads(1)
     with contextlib.suppress(RuntimeError):
         for gpu in tf.config.list_physical_devices("GPU"):
             tf.config.experimental.set_memory_growth(gpu, True)
+
+
+@functools.cache  # once a process
+def _end_with_parent() -> None:
+    # A process of a pool waits for jobs at a pipe of which it has both ends, so that it would never
+    # hear that nobody is left to send one.
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def follow() -> None:
+        multiprocessing.connection.wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=follow, name="end with parent", daemon=True).start()
 
 
 @contextlib.contextmanager

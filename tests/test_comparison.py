@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -324,6 +327,40 @@ def test_a_process_that_is_killed_is_told_of():
 
 def killed(seed):
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+POOL = """
+import os, signal
+from keraslr._pool import prepare_process, process_pool
+
+def job():
+    prepare_process(1)
+    return os.getpid()
+
+if __name__ == "__main__":
+    with process_pool(1) as pool:
+        print(pool.submit(job).result(), flush=True)
+        signal.pause()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="nothing is killed like this here")
+def test_processes_end_when_the_one_that_made_them_is_killed(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(POOL)
+    process = subprocess.Popen(
+        [sys.executable, script], stdout=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parent.parent)},
+    )  # fmt: skip
+    child = int(process.stdout.readline())
+    process.kill()
+    try:
+        # What they print to stays open until the last of them is gone.
+        process.communicate(timeout=20)
+    except subprocess.TimeoutExpired:
+        os.kill(child, signal.SIGKILL)
+        raise
 
 
 @pytest.mark.parametrize(
