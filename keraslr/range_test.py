@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import bisect
-import contextlib
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
 
 from keraslr._about import require_tensorflow
+from keraslr._batches import endless_batches
 from keraslr.schedules._parameters import MAX_TICKS, Choice, Number, Optional
 
 if TYPE_CHECKING:
@@ -26,9 +26,6 @@ _SMOOTHING = Number("", float, at_least=0, below=1)
 _STOP_FACTOR = Number("", float, above=1)
 _SEED = Number("", int, at_least=0)
 _VERBOSE = Number("", int, at_least=0, at_most=1)
-
-# `fit` takes this many too, where nobody says otherwise.
-_DEFAULT_BATCH_SIZE = 32
 
 # A fall of the loss has to be so many times its standard error, or it is taken for chance: the
 # minimum is the lowest of many. Of 1000 sweeps of 100 steps of normal noise, at most 5 pass.
@@ -233,6 +230,8 @@ def find_learning_rate(
     require_tensorflow("the range test")
     from tqdm import tqdm
 
+    from keraslr._borrowed import borrowed
+
     if not isinstance(model, keras.Model):
         raise TypeError(f"model must be a Keras model. Received: model={model!r}")
     if not model.compiled or model.optimizer is None:
@@ -256,7 +255,7 @@ def find_learning_rate(
     stop_factor = _STOP_FACTOR.validated("stop_factor", stop_factor)
     seed = _SEED.validated("seed", seed)
     verbose = _VERBOSE.validated("verbose", verbose)
-    batches = _batches(x, y, sample_weight, batch_size, seed)
+    batches = endless_batches(x, y, sample_weight, batch_size, seed)
 
     spaced = np.geomspace if sweep == "exponential" else np.linspace
     # As float32, in which they are applied.
@@ -265,7 +264,7 @@ def find_learning_rate(
     smoothed: list[float] = []
     average, stopped = 0.0, "finished"
     with (
-        _borrowed(model, float(rates[0]), first := next(batches)) as train,
+        borrowed(model, float(rates[0]), first := next(batches)) as train,
         tqdm(total=steps, unit="step", dynamic_ncols=True, disable=not verbose) as bar,
     ):
         batches = itertools.chain([first], batches)
@@ -314,190 +313,3 @@ def _longest_decrease(values: np.ndarray) -> tuple[int, int]:
         else:
             ends[place] = -value
     return len(ends), last
-
-
-def _like(optimizer: keras.Optimizer, rate: float) -> keras.Optimizer:
-    """A new optimizer with the settings of this one and a rate that can be set."""
-    kind = type(optimizer)
-    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-        scale = optimizer.dynamic_scale if optimizer.built else optimizer.initial_scale
-        return kind(
-            _like(optimizer.inner_optimizer, rate),
-            initial_scale=float(scale),
-            dynamic_growth_steps=optimizer.dynamic_growth_steps,
-            name=optimizer.name,
-        )
-    # The config is that of a stand-in with a number for a rate: the rate may be a schedule or a
-    # function that cannot be written as a config, and here it is not needed.
-    stand_in = object.__new__(kind)
-    stand_in.__dict__.update(optimizer.__dict__)
-    stand_in.__dict__["_learning_rate"] = rate
-    config = stand_in.get_config()
-    if "learning_rate" in config:
-        config["learning_rate"] = rate
-    copy = kind.from_config(config)
-    # Set by exclude_from_weight_decay, and not in the config.
-    for name in ("_exclude_from_weight_decay", "_exclude_from_weight_decay_pattern"):
-        if hasattr(optimizer, name):
-            setattr(copy, name, getattr(optimizer, name))
-    return copy
-
-
-@contextlib.contextmanager
-def _borrowed(
-    model: keras.Model, rate: float, batch: Any
-) -> Iterator[Callable[[float, Iterator[Any]], float]]:
-    """A function that trains the model one step at a rate and returns the mean loss of its batches.
-
-    It has an optimizer of its own. At the end the model is as it was.
-    """
-    import tensorflow as tf
-
-    strategy = model.distribute_strategy
-    attributes = {"optimizer": model.optimizer, "stop_training": model.stop_training}
-    kept: list[tuple[Any, np.ndarray]] = []
-
-    def reported(data: Any) -> tf.Tensor:
-        logs = strategy.run(model.train_step, args=(data,))
-        if "loss" not in logs:
-            raise ValueError(
-                'the model\'s train_step must report its loss as "loss". '
-                f"Received: {', '.join(map(repr, logs)) or 'nothing'}"
-            )
-        return strategy.reduce("MEAN", logs["loss"], axis=None)
-
-    def train(rate: float, batches: Iterator[Any]) -> float:
-        # A variable rather than a schedule: a schedule would follow the optimizer's counter, and
-        # that stands still where mixed precision skips a step.
-        optimizer.learning_rate = rate
-        losses = []
-        for _ in range(batches_per_step):
-            model.reset_metrics()  # or the loss would be the mean since the first step
-            losses.append(float(step(keras.tree.map_structure(_tensor, next(batches)))))
-        return float(np.mean(losses))
-
-    def remember(next_creator: Any, **arguments: Any) -> Any:
-        variable = next_creator(**arguments)
-        kept.append((variable, variable.numpy()))
-        return variable
-
-    def put_back() -> None:
-        for name, value in attributes.items():
-            setattr(model, name, value)
-        for variable, value in kept:
-            variable.assign(value)
-
-    try:
-        with strategy.scope():
-            optimizer = _like(model.optimizer, rate)
-        updating = getattr(optimizer, "inner_optimizer", optimizer)
-        batches_per_step = updating.gradient_accumulation_steps or 1
-        model.optimizer = optimizer
-        step, making = reported, contextlib.nullcontext()
-        if model.run_eagerly:
-            # What is not built yet is made in the midst of the first step.
-            making = tf.variable_creator_scope(remember)
-        else:
-            # A graph of its own, so that the model keeps the one it has. Tracing it makes whatever
-            # is not built yet, and trains nothing.
-            step = tf.function(
-                reported, reduce_retracing=True, jit_compile=model.jit_compile, autograph=False
-            )
-            step.get_concrete_function(keras.tree.map_structure(_tensor, batch))
-        for each in (*model.variables, *model.metrics_variables):
-            kept.append((each.value, each.value.numpy()))
-        with making:
-            yield train
-    finally:
-        interrupted = None
-        while True:
-            try:
-                put_back()
-                break
-            except KeyboardInterrupt as error:  # a second Ctrl-C: begin again, then obey
-                interrupted = error
-        if interrupted is not None:
-            raise interrupted
-
-
-def _tensor(leaf: Any) -> Any:
-    import tensorflow as tf
-
-    if leaf is None or tf.is_tensor(leaf):
-        return leaf
-    tensor = keras.ops.convert_to_tensor(leaf)
-    # As `fit` does with arrays.
-    return keras.ops.cast(tensor, keras.config.floatx()) if tensor.dtype.is_floating else tensor
-
-
-def _batches(
-    x: Any, y: Any, sample_weight: Any, batch_size: int | None, seed: int
-) -> Iterator[Any]:
-    """Endless batches, as `fit` gives them to a train step."""
-    parts = {"x": x, "y": y, "sample_weight": sample_weight}
-    if _comes_in_batches(x, y):
-        for name, value in {**parts, "batch_size": batch_size}.items():
-            if name != "x" and value is not None:
-                raise ValueError(
-                    f"{name} must be None where x comes in batches. "
-                    f"Received: {name} of type {type(value).__name__}"
-                )
-        return _again_and_again(x)
-    arrays = {
-        name: keras.tree.map_structure(lambda leaf, name=name: _array(name, leaf), part)
-        for name, part in parts.items()
-        if part is not None
-    }
-    lengths = {len(leaf) for leaf in keras.tree.flatten(arrays)}
-    if not keras.tree.flatten(x) or lengths == {0}:
-        raise ValueError("x must hold at least one example. Received: none")
-    if len(lengths) > 1:
-        raise ValueError(
-            "x, y and sample_weight must hold the same number of examples. "
-            f"Received: {', '.join(map(str, sorted(lengths)))}"
-        )
-    (examples,) = lengths
-    return _drawn(arrays, examples, min(batch_size or _DEFAULT_BATCH_SIZE, examples), seed)
-
-
-def _comes_in_batches(x: Any, y: Any) -> bool:
-    if isinstance(x, list) and x and y is None:
-        # A list is a structure of arrays to Keras, but nobody's inputs are tuples.
-        return all(isinstance(each, tuple) for each in x)
-    structure = isinstance(x, list | tuple | Mapping) or hasattr(x, "shape")
-    return isinstance(x, Iterable) and not isinstance(x, str | bytes) and not structure
-
-
-def _array(name: str, leaf: Any) -> np.ndarray:
-    if not hasattr(leaf, "shape") or len(leaf.shape) == 0:
-        raise TypeError(
-            f"{name} must be an array of examples, or a list or dict of such, or x be data that "
-            f"come in batches. Received: {type(leaf).__name__}"
-        )
-    return np.asarray(leaf)
-
-
-def _drawn(arrays: Mapping[str, Any], examples: int, batch_size: int, seed: int) -> Iterator[Any]:
-    """Batches of shuffled examples; one that a pass over them cannot fill goes on in the next."""
-    order = np.empty(0, np.int64)
-    for number in itertools.count():
-        order = np.append(order, np.random.default_rng([seed, number]).permutation(examples))
-        while len(order) >= batch_size:
-            chosen, order = order[:batch_size], order[batch_size:]
-            batch = keras.tree.map_structure(lambda leaf, chosen=chosen: leaf[chosen], dict(arrays))
-            yield keras.utils.pack_x_y_sample_weight(
-                batch["x"], batch.get("y"), batch.get("sample_weight")
-            )
-
-
-def _again_and_again(data: Iterable[Any]) -> Iterator[Any]:
-    while True:
-        batches = 0
-        for batch in data:
-            yield tuple(batch) if isinstance(batch, list) else batch
-            batches += 1
-        if not batches:
-            raise ValueError(
-                "x must hold batches, and do so each time it is gone through. "
-                f"Received: x without any, of type {type(data).__name__}"
-            )

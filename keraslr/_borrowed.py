@@ -1,0 +1,121 @@
+"""Trains a model for a while, and puts it back as it was."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+
+@contextlib.contextmanager
+def borrowed(
+    model: keras.Model, rate: float, batch: Any
+) -> Iterator[Callable[[float, Iterator[Any]], float]]:
+    """A function that trains the model one step at a rate and returns the mean loss of its batches.
+
+    It has an optimizer of its own. At the end the model is as it was.
+    """
+    strategy = model.distribute_strategy
+    attributes = {"optimizer": model.optimizer, "stop_training": model.stop_training}
+    kept: list[tuple[Any, np.ndarray]] = []
+
+    def reported(data: Any) -> tf.Tensor:
+        logs = strategy.run(model.train_step, args=(data,))
+        if "loss" not in logs:
+            raise ValueError(
+                'the model\'s train_step must report its loss as "loss". '
+                f"Received: {', '.join(map(repr, logs)) or 'nothing'}"
+            )
+        return strategy.reduce("MEAN", logs["loss"], axis=None)
+
+    def train(rate: float, batches: Iterator[Any]) -> float:
+        # A variable rather than a schedule: a schedule would follow the optimizer's counter, and
+        # that stands still where mixed precision skips a step.
+        optimizer.learning_rate = rate
+        losses = []
+        for _ in range(batches_per_step):
+            model.reset_metrics()  # or the loss would be the mean since the first step
+            losses.append(float(step(keras.tree.map_structure(_tensor, next(batches)))))
+        return float(np.mean(losses))
+
+    def remember(next_creator: Any, **arguments: Any) -> Any:
+        variable = next_creator(**arguments)
+        kept.append((variable, variable.numpy()))
+        return variable
+
+    def put_back() -> None:
+        for name, value in attributes.items():
+            setattr(model, name, value)
+        for variable, value in kept:
+            variable.assign(value)
+
+    try:
+        with strategy.scope():
+            optimizer = _like(model.optimizer, rate)
+        updating = getattr(optimizer, "inner_optimizer", optimizer)
+        batches_per_step = updating.gradient_accumulation_steps or 1
+        model.optimizer = optimizer
+        step, making = reported, contextlib.nullcontext()
+        if model.run_eagerly:
+            # What is not built yet is made in the midst of the first step.
+            making = tf.variable_creator_scope(remember)
+        else:
+            # A graph of its own, so that the model keeps the one it has. Tracing it makes whatever
+            # is not built yet, and trains nothing.
+            step = tf.function(
+                reported, reduce_retracing=True, jit_compile=model.jit_compile, autograph=False
+            )
+            step.get_concrete_function(keras.tree.map_structure(_tensor, batch))
+        for each in (*model.variables, *model.metrics_variables):
+            kept.append((each.value, each.value.numpy()))
+        with making:
+            yield train
+    finally:
+        interrupted = None
+        while True:
+            try:
+                put_back()
+                break
+            except KeyboardInterrupt as error:  # a second Ctrl-C: begin again, then obey
+                interrupted = error
+        if interrupted is not None:
+            raise interrupted
+
+
+def _like(optimizer: keras.Optimizer, rate: float) -> keras.Optimizer:
+    """A new optimizer with the settings of this one and a rate that can be set."""
+    kind = type(optimizer)
+    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        scale = optimizer.dynamic_scale if optimizer.built else optimizer.initial_scale
+        return kind(
+            _like(optimizer.inner_optimizer, rate),
+            initial_scale=float(scale),
+            dynamic_growth_steps=optimizer.dynamic_growth_steps,
+            name=optimizer.name,
+        )
+    # The config is that of a stand-in with a number for a rate: the rate may be a schedule or a
+    # function that cannot be written as a config, and here it is not needed.
+    stand_in = object.__new__(kind)
+    stand_in.__dict__.update(optimizer.__dict__)
+    stand_in.__dict__["_learning_rate"] = rate
+    config = stand_in.get_config()
+    if "learning_rate" in config:
+        config["learning_rate"] = rate
+    copy = kind.from_config(config)
+    # Set by exclude_from_weight_decay, and not in the config.
+    for name in ("_exclude_from_weight_decay", "_exclude_from_weight_decay_pattern"):
+        if hasattr(optimizer, name):
+            setattr(copy, name, getattr(optimizer, name))
+    return copy
+
+
+def _tensor(leaf: Any) -> Any:
+    if leaf is None or tf.is_tensor(leaf):
+        return leaf
+    tensor = keras.ops.convert_to_tensor(leaf)
+    # As `fit` does with arrays.
+    return keras.ops.cast(tensor, keras.config.floatx()) if tensor.dtype.is_floating else tensor
