@@ -216,9 +216,9 @@ def descend(
     distribution, independently for each component, by NumPy from the seed. The same seed draws the
     same z at every level of noise and for every optimizer.
 
-    The first call for an optimizer with its parameters on an objective compiles, which takes about
-    half a second. From then on a thousand steps take some milliseconds, whatever the rates, start,
-    noise, seed and steps. May be called from any thread.
+    The first call for an optimizer with its parameters on an objective compiles, which takes some
+    tenths of a second. From then on a thousand steps take some milliseconds, whatever the rates,
+    start, noise, seed and steps. May be called from any thread.
 
     Args:
         objective: An `Objective`, or the name of one of `OBJECTIVES`.
@@ -373,8 +373,8 @@ class _Descent:
             if self._function is None:
                 self._function = self._traced()
             arguments = (tf.constant(each, tf.float64) for each in (start, rates, noise))
-            points, values = self._function(*arguments, tf.constant(steps))
-        return points.numpy()[: steps + 1], values.numpy()[: steps + 1]
+            points = self._function(*arguments, tf.constant(steps))[: steps + 1]
+            return points.numpy(), self._objective(points).numpy()
 
     def _traced(self) -> Any:
         dimension = self._objective.dimension
@@ -383,6 +383,7 @@ class _Descent:
             self._run,
             # The executor takes 60 to 130 microseconds for the operations of a step, XLA one.
             jit_compile=True,
+            autograph=False,  # it would find nothing to convert, and take as long as the tracing
         ).get_concrete_function(
             tf.TensorSpec([dimension], tf.float64),
             tf.TensorSpec([None], tf.float64),
@@ -412,8 +413,7 @@ class _Descent:
             (tf.constant(0), points.write(0, start)),
             parallel_iterations=1,  # each step begins where the one before ended
         )
-        way = points.stack()
-        return way, self._objective(way)
+        return points.stack()
 
 
 _DESCENTS: collections.OrderedDict[Any, _Descent] = collections.OrderedDict()
