@@ -21,6 +21,8 @@ BACKEND_TESTS := $(wildcard tests/test_backends.py tests/test_schedules_*.py \
     tests/test_optimizers_*.py tests/test_callbacks_*.py)
 # TensorFlow's start-up messages would bury what the programs have to say.
 export TF_CPP_MIN_LOG_LEVEL ?= 3
+# Dozens of processes would each compile anew what they import.
+unexport PYTHONDONTWRITEBYTECODE
 
 # An environment whose Python is gone, or that was never finished, is made again.
 ifneq ($(wildcard $(VENV)),)

@@ -7,12 +7,18 @@ from pathlib import Path
 
 # Before TensorFlow is imported: its start-up messages are not the tests' business.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-# Beside other workers each has one core: threads that wait for one another would only spin.
-if "PYTEST_XDIST_WORKER" in os.environ:
-    for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
-        os.environ.setdefault(name, "1")
+# Beside other workers each has one core: threads that wait for one another would only spin. And
+# numbers that are to be equal to the bit need as many threads everywhere.
+os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
 
 import pytest
+
+
+def pytest_xdist_auto_num_workers():
+    """One more than there are cores, because some tests wait: for a page, or another process."""
+    shared = hasattr(os, "sched_getaffinity")
+    return 1 + (len(os.sched_getaffinity(0)) if shared else os.cpu_count() or 1)
 
 
 def pytest_collection_modifyitems(config, items):

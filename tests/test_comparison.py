@@ -280,9 +280,8 @@ def figures(comparison):
 
 
 @pytest.mark.slow
-def test_processes_give_the_results_of_one_after_another(tmp_path):
+def test_processes_give_the_results_of_one_after_another(comparison, tmp_path):
     """To the bit, with as many threads; and what was stopped goes on where it was."""
-    one = compare(SCHEDULES, seeds=2, jobs=1, threads=1, **SMALL)
     ended, seen = [], []
     settings = {**SMALL, "seeds": 2, "output": tmp_path, "jobs": 2, "threads": 1}
     begun = compare(
@@ -294,7 +293,7 @@ def test_processes_give_the_results_of_one_after_another(tmp_path):
         SCHEDULES, on_progress=lambda run, done, *totals: seen.append(totals),
         **{**settings, "jobs": 1},
     )  # fmt: skip
-    assert figures(both) == figures(one)
+    assert figures(both) == figures(comparison[1])
     assert seen[-1][0] == seen[-1][1]  # all that there was to do
     assert len(list(tmp_path.glob("runs/*.json"))) == 4
     for result in both.results:

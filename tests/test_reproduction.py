@@ -378,7 +378,7 @@ if __name__ == "__main__":
             os.kill(next(iter(cluster.workers.values())).process.pid, signal.SIGKILL)
             print("killed", flush=True)
         threading.Thread(target=kill_one, daemon=True).start()
-        arguments = ["reproduce", "--only", "polynomial,descent", "--seeds", "2"]
+        arguments = ["reproduce", "--only", "curves,descent", "--seeds", "2"]
         status = main([*arguments, "--output", str(output), "--dask", cluster.scheduler_address])
         arguments = [*sys.argv[3:], "--output", sys.argv[2], "--dask", cluster.scheduler_address]
         status = status or main(arguments)
@@ -395,7 +395,7 @@ if __name__ == "__main__":
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
     assert "killed" in run.stdout
-    arguments = ["reproduce", "--only", "polynomial,descent", "--seeds", "2", "--jobs", "1"]
+    arguments = ["reproduce", "--only", "curves,descent", "--seeds", "2", "--jobs", "1"]
     assert main([*arguments, "--output", str(tmp_path / "serial")]) == 0
     there, here = (
         json.loads((tmp_path / name / "results.json").read_text()) for name in ("dask", "serial")

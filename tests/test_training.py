@@ -518,7 +518,7 @@ def test_memory_stays_where_it_is_over_many_runs(kind):
         assert result.loss
 
     memory = []
-    for _ in range(15):
+    for _ in range(10):
         run_once()
         gc.collect()
         memory.append(resident())

@@ -172,7 +172,7 @@ def test_an_interrupted_kernel_ends_the_run_and_keeps_what_is_done(lab):
 def test_real_fashion_mnist_is_trained(lab, artefacts, fashion_mnist_folder):
     page = lab(
         MAKE.format(dataset="fashion_mnist", batch_size=256),
-        "panel.epochs.value = 2",
+        "panel.epochs.value = 1",
         "print(panel.result.test_accuracy[-1] > 0.7)",
     )
     page.run_cell(0)

@@ -1,0 +1,103 @@
+"""Makes the pictures of the panels anew, as a browser shows them.
+
+    .venv/bin/python docs/pictures.py [schedule] [descent] [training]
+
+Needs Chromium and, for the training panel, Fashion-MNIST.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+from playwright.sync_api import Page, sync_playwright
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from tests.browser.pages import Server, Watched, chromium, write_notebook  # noqa: E402
+
+_PAGE_WIDTH = 1000
+
+CELLS = {
+    "schedule": """
+from widgets import SchedulePanel
+panel = SchedulePanel("step decay")
+panel.pin.click()
+panel.load("one cycle")
+panel.pin.click()
+panel.load("cosine warm restarts")
+panel.form.warmup.value = 4
+panel.form.clock.value = "step"
+panel""",
+    "descent": """
+from widgets import DescentPanel
+DescentPanel("flat bowl", ["SGD", "momentum", "Adam", "Lion"])""",
+    "training": """
+from widgets import TrainingPanel
+panel = TrainingPanel(dataset="fashion_mnist", epochs=4)
+panel""",
+}
+
+
+def trained(page: Watched) -> None:
+    """A run to its end, and a branch of it under another schedule."""
+    panel = page.panel("training")
+
+    def finished() -> bool:
+        return panel.locator(".keraslr-status").inner_text().startswith("finished")
+
+    page.button(panel, "Train").click()
+    page.until(finished, 300)
+    panel.locator(".jp-TabBar-tab, .lm-TabBar-tab, .p-TabBar-tab", has_text="Schedule").click()
+    strategy = panel.locator(".widget-dropdown", has_text="strategy").filter(visible=True).first
+    strategy.locator("select").select_option("one cycle")
+    page.until(lambda: "one cycle" in strategy.inner_text(), 10)
+    panel.locator(".jp-TabBar-tab, .lm-TabBar-tab, .p-TabBar-tab", has_text="Settings").click()
+    page.button(panel, "Branch").click()
+    page.until(lambda: not finished(), 60)
+    page.until(finished, 300)
+
+
+def photograph(name: str, page: Page, path: Path) -> None:
+    """Keeps the whole panel, however long the page."""
+    panel = page.locator(f".keraslr-{name}-panel").first
+    page.mouse.move(0, 0)
+    page.wait_for_timeout(1500)  # what was asked for last is drawn
+    box = panel.bounding_box()
+    assert box is not None
+    page.set_viewport_size(
+        {"width": page.viewport_size["width"], "height": int(box["height"]) + 200}
+    )
+    page.wait_for_timeout(1500)
+    panel.screenshot(path=path)
+
+
+def main(names: list[str]) -> None:
+    """Makes those that are named, or all."""
+    with sync_playwright() as playwright, tempfile.TemporaryDirectory() as folder:
+        browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
+        for name in names or CELLS:
+            here = Path(folder, name)
+            here.mkdir()
+            notebook = write_notebook(here / "page.ipynb", [CELLS[name]])
+            server = Server(
+                "voila", here, str(notebook), "--no-browser", "--port={port}",
+                "--Voila.ip=127.0.0.1",
+            )  # fmt: skip
+            try:
+                server.wait("/voila/static/voila.js")
+                page = Watched(browser.new_page(viewport={"width": _PAGE_WIDTH, "height": 1000}))
+                page.page.goto(f"http://127.0.0.1:{server.port}/", timeout=120_000)
+                page.panel(name).wait_for(timeout=120_000)
+                if name == "training":
+                    trained(page)
+                photograph(name, page.page, ROOT / "docs" / f"panel-{name}.png")
+            finally:
+                server.close()
+        browser.close()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
