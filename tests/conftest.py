@@ -15,12 +15,6 @@ os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
 import pytest
 
 
-def pytest_xdist_auto_num_workers():
-    """One more than there are cores, because some tests wait: for a page, or another process."""
-    shared = hasattr(os, "sched_getaffinity")
-    return 1 + (len(os.sched_getaffinity(0)) if shared else os.cpu_count() or 1)
-
-
 def pytest_collection_modifyitems(config, items):
     """Leaves out, and counts as deselected, what is about something that the backend lacks."""
     marks = {item: item.get_closest_marker("backends") for item in items}
