@@ -11,6 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -29,7 +30,7 @@ panel.load("one cycle")
 panel.pin.click()
 panel.load("cosine warm restarts")
 panel.form.warmup.value = 4
-panel.form.clock.value = "step"
+panel.form.clock.value = True
 panel""",
     "descent": """
 from widgets import DescentPanel
@@ -53,7 +54,7 @@ def trained(page: Watched) -> None:
     panel.locator(".jp-TabBar-tab, .lm-TabBar-tab, .p-TabBar-tab", has_text="Schedule").click()
     strategy = panel.locator(".widget-dropdown", has_text="strategy").filter(visible=True).first
     strategy.locator("select").select_option("one cycle")
-    page.until(lambda: "one cycle" in strategy.inner_text(), 10)
+    page.page.wait_for_timeout(1000)
     panel.locator(".jp-TabBar-tab, .lm-TabBar-tab, .p-TabBar-tab", has_text="Settings").click()
     page.button(panel, "Branch").click()
     page.until(lambda: not finished(), 60)
@@ -72,6 +73,7 @@ def photograph(name: str, page: Page, path: Path) -> None:
     )
     page.wait_for_timeout(1500)
     panel.screenshot(path=path)
+    Image.open(path).quantize(256).save(path, optimize=True)
 
 
 def main(names: list[str]) -> None:
@@ -84,13 +86,13 @@ def main(names: list[str]) -> None:
             notebook = write_notebook(here / "page.ipynb", [CELLS[name]])
             server = Server(
                 "voila", here, str(notebook), "--no-browser", "--port={port}",
-                "--Voila.ip=127.0.0.1",
+                "--Voila.ip=127.0.0.1", "--show_tracebacks=True",
             )  # fmt: skip
             try:
                 server.wait("/voila/static/voila.js")
                 page = Watched(browser.new_page(viewport={"width": _PAGE_WIDTH, "height": 1000}))
                 page.page.goto(f"http://127.0.0.1:{server.port}/", timeout=120_000)
-                page.panel(name).wait_for(timeout=120_000)
+                page.panel(name).wait_for(timeout=60_000)
                 if name == "training":
                     trained(page)
                 photograph(name, page.page, ROOT / "docs" / f"panel-{name}.png")
