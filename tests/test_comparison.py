@@ -360,6 +360,7 @@ def test_processes_end_when_the_one_that_made_them_is_killed(tmp_path):
     except subprocess.TimeoutExpired:
         os.kill(child, signal.SIGKILL)
         raise
+    assert process.returncode == -signal.SIGKILL
 
 
 @pytest.mark.parametrize(
