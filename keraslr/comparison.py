@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from keraslr import _dispatch, _pool, datasets
+from keraslr._about import require_tensorflow
 from keraslr._compared import FIGURES, Comparison, Curve, Row, Series
 from keraslr._dispatch import Progress
 from keraslr.schedules import Schedule
@@ -98,6 +99,7 @@ def compare(
         )
     if clock not in ("step", "epoch"):
         raise ValueError(f'clock must be "step" or "epoch". Received: clock={clock!r}')
+    require_tensorflow()  # before anything is downloaded
     data = datasets.load(dataset) if isinstance(dataset, str) else dataset
     batch_size = Number("", int, at_least=1).validated("batch_size", batch_size)
     steps_per_epoch = math.ceil(len(data.x_train) / batch_size)
