@@ -5,8 +5,11 @@ from __future__ import annotations
 import contextlib
 import functools
 import multiprocessing.connection
+import multiprocessing.context
+import multiprocessing.forkserver
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -70,13 +73,15 @@ def _end_with_parent() -> None:
 @contextlib.contextmanager
 def process_pool(jobs: int) -> Iterator[ProcessPoolExecutor]:
     """So many processes, which are gone at the end, also those in the middle of a job."""
-    # Forked processes would inherit a TensorFlow that has begun. Ctrl-C is the parent's to handle,
-    # also while they still import: so this is set by a function that needs no import.
+    context = process_context()
+    # Ctrl-C is the parent's to handle. Elsewhere than on Linux also while they still import: so
+    # there it is set by a function that needs no import, and the environment is inherited.
+    forks = context.get_start_method() == "forkserver"
     pool = ProcessPoolExecutor(
         jobs,
-        multiprocessing.get_context("spawn"),
-        initializer=signal.signal,
-        initargs=(signal.SIGINT, signal.SIG_IGN),
+        context,
+        initializer=_begin if forks else signal.signal,
+        initargs=(dict(os.environ),) if forks else (signal.SIGINT, signal.SIG_IGN),
     )
     try:
         yield pool
@@ -85,3 +90,32 @@ def process_pool(jobs: int) -> Iterator[ProcessPoolExecutor]:
         pool.shutdown(wait=False, cancel_futures=True)
         for process in processes:
             process.terminate()
+
+
+def process_context() -> multiprocessing.context.BaseContext:
+    """How processes are made; never by forking this one, whose TensorFlow has begun.
+
+    On Linux by a server of Python's that imports TensorFlow once, and forks before TensorFlow
+    begins: the first pool takes the seconds of one import, and later ones none. CUDA is not known
+    to bear this, and elsewhere forking is not safe: there each process imports for itself.
+    """
+    import tensorflow as tf
+
+    if sys.platform != "linux" or tf.config.list_physical_devices("GPU"):
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["keraslr.training"])
+    # Blocked here, an interrupt is blocked in the server as well, which would end by it.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        multiprocessing.forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return context
+
+
+def _begin(environment: dict[str, str]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # The server knows the environment in which it began, which may have been changed since.
+    os.environ.clear()
+    os.environ.update(environment)

@@ -23,9 +23,8 @@ from keraslr.callbacks import LearningRateLogger, ReduceLROnPlateau
 
 EPOCHS = 9
 SCHEDULE = keraslr.CosineAnnealingLR(0.5, T_max=200, eta_min=0.01).with_warmup(30)
-# Rates and what the rule monitors; None for no rule. The backup comes before or after the rule.
+# Rates and what the rule monitors. The backup comes before or after the rule.
 KINDS = {
-    "schedule": (SCHEDULE, None),
     "plateau on a schedule, backup first": (SCHEDULE, "val_loss"),
     "plateau on a constant, backup last": (0.5, "loss"),
 }
@@ -39,11 +38,10 @@ class Record(keras.callbacks.Callback):
         self.path, self.rule = path, rule
 
     def on_epoch_end(self, epoch, logs=None):
-        line = {"epoch": epoch, "loss": logs["loss"], "val_loss": logs["val_loss"]}
+        line = {"epoch": epoch, "loss": logs["loss"], "val_loss": logs.get("val_loss")}
         line["applied"] = list(logs["applied_learning_rate"])
         line["planned"] = list(logs["planned_learning_rate"])
-        if self.rule is not None:
-            line |= self.rule.plateau.numbers()
+        line |= self.rule.plateau.numbers()
         with self.path.open("a") as file:
             file.write(json.dumps(line) + "\n")
 
@@ -84,19 +82,20 @@ def run(folder: Path, kind: str, leave: Leave | None = None) -> None:
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.SGD(rate, momentum=0.9), loss)
     # So strict that it reduces some three times, and rests between.
-    rule = monitor and ReduceLROnPlateau(
+    rule = ReduceLROnPlateau(
         monitor, factor=0.5, patience=0, threshold=0.4, cooldown=1, min_lr=1e-3
     )
     backup = keras.callbacks.BackupAndRestore(folder / "backup", delete_checkpoint=False)
-    callbacks = [backup, *([rule] if rule else [])]
+    callbacks = [backup, rule]
     if kind.endswith("last"):
         callbacks.reverse()
     callbacks += [LearningRateLogger(), Record(folder / "epochs.jsonl", rule)]
     if leave is not None:
         callbacks.append(leave)
     model.fit(
-        x[:1280], y[:1280], validation_data=(x[1280:], y[1280:]), epochs=EPOCHS, batch_size=64,
-        shuffle=False, verbose=0, callbacks=callbacks,
+        x[:1280], y[:1280], epochs=EPOCHS, batch_size=64, shuffle=False, verbose=0,
+        validation_data=(x[1280:], y[1280:]) if monitor == "val_loss" else None,
+        callbacks=callbacks,
     )  # fmt: skip
     weights = b"".join(weight.tobytes() for weight in model.get_weights())
     (folder / "weights").write_text(hashlib.sha256(weights).hexdigest())

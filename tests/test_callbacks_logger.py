@@ -5,10 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import pickle
-import subprocess
-import sys
 import warnings
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -24,6 +21,7 @@ from measured import (
     on_tensorflow,
     unit_vectors,
 )
+from programs import Program
 
 import keraslr
 from keraslr.callbacks import LearningRateLogger, LearningRateWarning, ReduceLROnPlateau
@@ -103,11 +101,7 @@ with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
 history = fit(model, batch_size=2, callbacks=[LearningRateLogger()])
 print(list(history.history["applied_learning_rate"][0]))
 """
-    run = subprocess.run(
-        [sys.executable, "-c", code], cwd=Path(__file__).parent, capture_output=True, text=True
-    )
-    assert run.returncode == 0, run.stderr
-    rates = json.loads(run.stdout.splitlines()[-1])
+    rates = json.loads(Program("-c", code).finished().splitlines()[-1])
     np.testing.assert_allclose(rates, SCHEDULE.values(20), rtol=1e-6)
 
 

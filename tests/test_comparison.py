@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import pytest
+from programs import Program
 
 from keraslr import ConstantLR, ExponentialLR, _pool
 from keraslr.comparison import Comparison, compare
@@ -348,19 +347,15 @@ if __name__ == "__main__":
 def test_processes_end_when_the_one_that_made_them_is_killed(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(POOL)
-    process = subprocess.Popen(
-        [sys.executable, script], stdout=subprocess.PIPE, text=True,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parent.parent)},
-    )  # fmt: skip
-    child = int(process.stdout.readline())
-    process.kill()
-    try:
-        # What they print to stays open until the last of them is gone.
-        process.communicate(timeout=20)
-    except subprocess.TimeoutExpired:
-        os.kill(child, signal.SIGKILL)
-        raise
-    assert process.returncode == -signal.SIGKILL
+    program = Program(script)
+    child = int(program.stdout.readline())
+    late = threading.Timer(20, os.kill, (child, signal.SIGKILL))
+    late.start()
+    program.kill()
+    # What they print to stays open until the last of them is gone.
+    program.finished(-signal.SIGKILL)
+    assert late.is_alive()
+    late.cancel()
 
 
 @pytest.mark.parametrize(

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import socket
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import replicas
 import tensorflow as tf
+from programs import Program
 
 from keraslr.training import Result, Run, is_chief, train
 
 pytestmark = pytest.mark.slow
 
-HERE = Path(__file__).parent
 STEPS = replicas.STEPS
 FIGURES = ("loss", "accuracy", "train_loss", "train_accuracy", "test_loss", "test_accuracy")
 
@@ -27,22 +23,8 @@ FIGURES = ("loss", "accuracy", "train_loss", "train_accuracy", "test_loss", "tes
 def start(*arguments):
     # A thread each: they share the cores, and are compared with one that has one, too.
     threads = {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
-    path = f"{HERE.parent}{os.pathsep}{HERE}"
-    return subprocess.Popen(
-        [sys.executable, str(HERE / "replicas.py"), *map(str, arguments)], text=True,
-        env={**os.environ, **threads, "PYTHONPATH": path, "CUDA_VISIBLE_DEVICES": "-1"},
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
-
-
-def said(process, status=0, timeout=120):
-    try:
-        out, err = process.communicate(timeout=timeout)
-    except subprocess.TimeoutExpired:
-        process.kill()  # and not SIGTERM, which TensorFlow catches in a worker
-        raise
-    assert process.returncode == status, err
-    return out
+    environment = {**threads, "CUDA_VISIBLE_DEVICES": "-1"}
+    return Program(replicas.__file__, *arguments, environment=environment)
 
 
 def assert_same_run(one, several):
@@ -64,7 +46,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def devices(folder):
     """What the process with two devices said; its results by their names."""
-    printed = said(start("devices", folder))
+    printed = start("devices", folder).finished()
     return printed, {path.stem: Result.load(path) for path in folder.glob("*.json")}
 
 
@@ -123,8 +105,8 @@ def test_a_cluster_that_loses_a_worker_says_so_and_goes_on_after_a_restart(devic
     both, where = [], addresses()
     for index, more in ((0, ()), (1, (1,))):
         both.append(start("worker", cluster, index, where, *more))
-    hello, told = map(json.loads, said(both[0], status=3).splitlines())
-    said(both[1], status=-signal.SIGKILL)
+    hello, told = map(json.loads, both[0].finished(3).splitlines())
+    both[1].finished(-signal.SIGKILL)
     assert hello == {"chief": True, "replicas": 2}
     assert "another worker of the cluster" in told["error"]
     assert "(worker 0) cannot go on alone: start all of them again" in told["error"]
@@ -133,7 +115,7 @@ def test_a_cluster_that_loses_a_worker_says_so_and_goes_on_after_a_restart(devic
     # And both again, which go on with the second epoch.
     where = addresses()
     both = [start("worker", cluster, index, where) for index in (0, 1)]
-    greetings = [json.loads(said(process)) for process in both]
+    greetings = [json.loads(process.finished()) for process in both]
     assert [each["chief"] for each in greetings] == [True, False]
     assert backup.read_bytes() != kept
     assert list((cluster / "backup").iterdir()) == [backup]  # one writer, nothing half-done

@@ -9,37 +9,19 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 import warnings
-from pathlib import Path
 
 import interrupted_run
 import keras
 import numpy as np
 import pytest
 from measured import applied, compiled, fit, unit_vectors
+from programs import Program
 
 import keraslr
 from keraslr.callbacks import LearningRateLogger, ReduceLROnPlateau
 from keraslr.training import Result
-
-HERE = Path(__file__).parent
-ENVIRONMENT = {**os.environ, "PYTHONPATH": f"{HERE.parent}{os.pathsep}{HERE}"}
-
-
-def start(*arguments):
-    return subprocess.Popen(
-        [sys.executable, *map(str, arguments)], env=ENVIRONMENT, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
-
-
-def finished(process):
-    out, err = process.communicate(timeout=120)
-    assert process.returncode == 0, err
-    return out
 
 
 def lines(folder):
@@ -53,20 +35,19 @@ def lines(folder):
 def whole_and_killed(tmp_path_factory):
     """Folders of runs that nothing happened to, and of the same runs killed twice."""
     whole, killed = tmp_path_factory.mktemp("whole"), tmp_path_factory.mktemp("killed")
-    script = HERE / "interrupted_run.py"
-    reference = start(script, whole)
+    script = interrupted_run.__file__
+    reference = Program(script, whole)
     # In the middle of the fourth epoch, and after its restart of the seventh.
     for epoch, batch in ((3, 9), (6, 1)):
-        process = start(script, killed, epoch, batch)
-        assert process.stdout.readline() == "waiting\n", process.communicate()[1]
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        assert process.returncode == -signal.SIGKILL
+        process = Program(script, killed, epoch, batch)
+        assert process.stdout.readline() == "waiting\n" or process.finished()
+        process.kill()
+        process.finished(-signal.SIGKILL)
         for kind in interrupted_run.KINDS:
             assert [line["epoch"] for line in lines(killed / kind)] == list(range(epoch))
             assert not (killed / kind / "weights").exists()
-    finished(start(script, killed))
-    finished(reference)
+    Program(script, killed).finished()
+    reference.finished()
     return whole, killed
 
 
@@ -80,13 +61,14 @@ def test_a_killed_run_ends_like_one_that_was_not(kind, whole_and_killed):
     epochs = lines(whole)
     rates = [rate for line in epochs for rate in line["applied"]]
     assert len(rates) == interrupted_run.EPOCHS * 20
-    if kind == "schedule":
-        expected = interrupted_run.SCHEDULE.values(len(rates))
+    scales = [line["scale"] for line in epochs]
+    assert scales[0] == 1.0
+    assert scales[2] > scales[5] > scales[8]
+    if "schedule" in kind:
+        # What an epoch's end decides is applied from the next one on.
+        scale = np.repeat([1.0, *scales[:-1]], 20)
+        expected = scale * interrupted_run.SCHEDULE.values(len(rates))
         np.testing.assert_allclose(rates, expected, rtol=1e-6)
-    else:
-        scales = [line["scale"] for line in epochs]
-        assert scales[0] == 1.0
-        assert scales[2] > scales[5] > scales[8]
 
 
 # Results that cannot be written
@@ -121,14 +103,14 @@ except OSError as error:
     print(error)
 """
     )
-    said = finished(start("-c", code, tmp_path))
+    said = Program("-c", code, tmp_path).finished()
     assert "cannot write" in said
     assert str(tmp_path) in said
     kept = results_in(tmp_path)
     assert {result.run["name"]: result.status for result in kept.values()} == {"first": "finished"}
     # And with room again only what is missing is done.
     stamps = {path: path.stat().st_mtime_ns for path in kept}
-    finished(start("-c", COMPARE + "compare(schedules, **settings)", tmp_path))
+    Program("-c", COMPARE + "compare(schedules, **settings)", tmp_path).finished()
     assert {path: path.stat().st_mtime_ns for path in kept} == stamps
 
 
@@ -140,8 +122,8 @@ schedules["second"] = ConstantLR(0.2, factor=1.0)
 print([row.figures for row in compare(schedules, seeds=3, **settings).rows()])
 """
     )
-    both = [start("-c", code, tmp_path) for _ in range(2)]
-    said = [finished(process) for process in both]
+    both = [Program("-c", code, tmp_path) for _ in range(2)]
+    said = [process.finished() for process in both]
     assert said[0] == said[1]
     results = results_in(tmp_path).values()
     runs = {(result.run["name"], result.run["seed"]) for result in results}
@@ -198,10 +180,10 @@ def tell(done, steps, result):
 result = train(Run("it", 0.1, dataset="digits", epochs=10_000), on_progress=tell)
 result.save(sys.argv[1])
 """
-    process = start("-c", code, tmp_path / "result.json")
-    assert process.stdout.readline() == "training\n", process.communicate()[1]
+    process = Program("-c", code, tmp_path / "result.json")
+    assert process.stdout.readline() == "training\n" or process.finished()
     process.send_signal(signal.SIGINT)
-    finished(process)
+    process.finished()
     result = Result.load(tmp_path / "result.json")
     assert result.status == "interrupted"
     assert 0 < len(result.loss) == len(result.learning_rate) == len(result.accuracy)
