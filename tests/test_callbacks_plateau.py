@@ -297,9 +297,18 @@ def test_a_copy_by_config_has_the_rate(rate):
     json.dumps(model.optimizer.get_config(), allow_nan=False)
 
 
-@pytest.mark.parametrize("rate", [0.1, EXPONENTIAL], ids=["constant", "schedule"])
-@pytest.mark.parametrize("monitor", ["loss", "val_loss"])
-@pytest.mark.parametrize("backup_first", thinned([True, False], every=2))
+@pytest.mark.parametrize(
+    ("rate", "monitor", "backup_first"),
+    thinned(
+        [
+            (0.1, "loss", True),
+            (EXPONENTIAL, "val_loss", True),
+            (EXPONENTIAL, "loss", False),
+            (0.1, "val_loss", False),
+        ],
+        every=2,
+    ),
+)
 def test_the_order_of_callbacks_does_not_matter_to_a_backup(rate, monitor, backup_first, tmp_path):
     x, y = unit_vectors(last=10)
 

@@ -11,13 +11,17 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from networks import softmax_regression
 from programs import Program
 
 from keraslr import ConstantLR, ExponentialLR, _pool
 from keraslr.comparison import Comparison, compare
 
 SCHEDULES = {"high": ConstantLR(0.3, factor=1.0), "falling": ExponentialLR(0.3, gamma=0.5)}
-SMALL = {"dataset": "digits", "epochs": 2, "batch_size": 128, "clock": "epoch"}
+SMALL = {
+    "dataset": "digits", "model": softmax_regression, "epochs": 2, "batch_size": 128,
+    "clock": "epoch",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -138,9 +142,7 @@ def test_an_interruption_keeps_what_is_done(tmp_path):
 
 
 def test_divergence_is_counted_and_no_crash(tmp_path):
-    result = compare(
-        {"wild": ConstantLR(1e6, factor=1.0)}, output=tmp_path, **SMALL
-    )  # fmt: skip
+    result = compare({"wild": ConstantLR(1e38, factor=1.0)}, output=tmp_path, **SMALL)
     (row,) = result.rows()
     assert (row.finished, row.diverged, row.missing) == (0, 1, 0)
     assert "1 diverged" in str(result)
@@ -320,7 +322,7 @@ def test_the_steps_of_a_process_are_told_as_it_trains_and_ctrl_c_ends_it():
 
 def test_a_process_that_is_killed_is_told_of():
     with pytest.raises(RuntimeError, match=r"a process ended before its run did.*__main__.*memory"):
-        compare({"it": 0.01}, model=killed, jobs=1, **SMALL)
+        compare({"it": 0.01}, jobs=1, **{**SMALL, "model": killed})
 
 
 def killed(seed):

@@ -19,6 +19,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from networks import softmax_regression
 
 from keraslr import CosineAnnealingLR, ExponentialLR, datasets
 from keraslr._loop import Loop
@@ -42,7 +43,7 @@ def digits():
 @pytest.fixture
 def run(digits):
     """Of one epoch."""
-    return Run("it", 0.1, dataset=digits, batch_size=64, epochs=1)
+    return Run("it", 0.1, model=softmax_regression, dataset=digits, batch_size=64, epochs=1)
 
 
 def longer(run, epochs=1000):
@@ -341,18 +342,20 @@ def test_stop_is_obeyed_within_the_test_of_an_epoch(run, monkeypatch):
 @pytest.mark.slow
 def test_stop_and_pause_are_obeyed_within_a_second_on_fashion_mnist(fashion_mnist_folder):
     seconds = []
-    for steps in (1, 120, 232, 236):  # at once, within an epoch, at its test, after it
+    for pauses in ((1, 120), (232, 236)):  # at once, within an epoch, at its test, after it
         run = Run("it", 0.1, dataset="fashion_mnist", epochs=30)
         live = LiveRun(run)
         live.start()
-        until(lambda live=live, steps=steps: len(live.result.loss) >= steps)
+        for steps in pauses:
+            until(lambda live=live, steps=steps: len(live.result.loss) >= steps)
+            begin = time.monotonic()
+            live.pause()
+            until(lambda live=live: live.state == "paused")
+            live.resume()
+            seconds.append(time.monotonic() - begin)
         begin = time.monotonic()
-        live.pause()
-        until(lambda live=live: live.state == "paused")
-        live.resume()
-        between = time.monotonic()
         stopped(live)
-        seconds += [between - begin, time.monotonic() - between]
+        seconds.append(time.monotonic() - begin)
     assert max(seconds) < 1
 
 
@@ -552,7 +555,7 @@ def test_only_what_has_ended_well_is_continued(run, state):
     elif state == "training":
         live = under_way(run)
     elif state == "diverged":
-        live = LiveRun(dataclasses.replace(run, schedule=1e9, epochs=5))
+        live = LiveRun(dataclasses.replace(run, schedule=1e38, epochs=5))
     else:
         live = LiveRun(run, on_progress=lambda _: 1 / 0)
     if state in ("diverged", "failed"):
@@ -695,7 +698,7 @@ def test_without_weights_there_is_no_branch(run, monkeypatch):
     "changes",
     # The second after a single step, in whose test alone it can be seen.
     [
-        {"schedule": 1e9, "epochs": 5},
+        {"schedule": 1e38, "epochs": 5},
         {"schedule": 1e38, "batch_size": 1437, "initialization": "keras"},
     ],
     ids=["in training", "in the test"],

@@ -213,7 +213,7 @@ def test_a_momentum_per_epoch_changes_with_the_epoch():
 
 # A constant schedule: Keras's own numbers, to the bit.
 
-CONSTANTS = thinned([0.9, 0.123, 0.85, 0.95, 0.0, 0.5], every=4)
+CONSTANTS = thinned([0.9, 0.123, 0.0], every=2)
 DTYPES = {
     "tensorflow": ["float32", "float16", "bfloat16"],
     "jax": ["float32", "bfloat16"],
@@ -239,7 +239,7 @@ def constant(value, mode, dtype):
 
 def pairs(mode, dtype):
     """Keras's optimizers, each with ours that should be the same."""
-    for value in CONSTANTS if dtype == "float32" else CONSTANTS[:3]:
+    for value in CONSTANTS if dtype == "float32" else CONSTANTS[:1]:
         for schedule in constant(value, mode, dtype):
             for nesterov in (False, True):
                 # For a momentum of 0 Keras keeps no velocity, and XLA rounds the shorter formula

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
 from types import SimpleNamespace
 
 import keras
@@ -762,12 +760,6 @@ def test_the_figure_of_a_linear_sweep_is_linear_and_one_without_a_fall_says_so()
         assert np.isfinite(figure.axes[0].get_ylim()).all()
 
 
-def test_matplotlib_waits_until_something_is_drawn():
-    # Keras itself imports it in some versions.
-    program = "import sys, keraslr; assert 'keraslr.plotting' not in sys.modules"
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
-
-
 # What is refused, and the bar.
 
 
@@ -876,9 +868,7 @@ def test_the_lenet_trains_well_at_what_is_suggested(fashion_mnist_folder):
     assert 0.03 < result.minimum_over_ten < result.valley < 0.5 < 10 * result.minimum_over_ten
     assert result.valley < result.steepest < 2
 
-    def loss_at(rate):
-        trained = compiled_lenet(rate)
-        trained.fit(x, y, batch_size=256, epochs=1, shuffle=False, verbose=0)
-        return trained.evaluate(x[:5000], y[:5000], verbose=0)
-
-    assert loss_at(result.valley) < 0.5 * loss_at(result.valley / 100)
+    trained = compiled_lenet(result.valley)
+    trained.fit(x, y, batch_size=256, epochs=1, shuffle=False, verbose=0)
+    # A network that knows nothing has a loss of log(10).
+    assert trained.evaluate(x[:5000], y[:5000], verbose=0) < 0.5 * np.log(10)

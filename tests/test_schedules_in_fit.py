@@ -26,7 +26,7 @@ from strategies import EXAMPLES
 
 import keraslr
 
-MANY, SOME = thinned(EXAMPLES, every=3), thinned(EXAMPLES)
+MANY, SOME = thinned(EXAMPLES, every=3), thinned(EXAMPLES, tensorflow=3)
 many_schedules = pytest.mark.parametrize("schedule", MANY.values(), ids=MANY)
 some_schedules = pytest.mark.parametrize("schedule", SOME.values(), ids=SOME)
 

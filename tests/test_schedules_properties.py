@@ -168,7 +168,7 @@ CLOSED_FORMS = {
 
 
 @pytest.mark.parametrize("cls", CLOSED_FORMS, ids=lambda cls: cls.__name__)
-@settings(deadline=None, max_examples=examples(60))
+@settings(deadline=None, max_examples=examples(30))
 @given(data=st.data())
 def test_equals_the_closed_form_at_any_step(cls, data):
     schedule = data.draw(accepted()[cls])
@@ -185,7 +185,7 @@ def test_equals_the_closed_form_at_any_step(cls, data):
 
 
 @pytest.mark.parametrize("cls", accepted(), ids=lambda cls: cls.__name__)
-@settings(deadline=None, max_examples=examples(60))
+@settings(deadline=None, max_examples=examples(30))
 @given(data=st.data())
 def test_rates_are_finite_and_not_negative(cls, data):
     schedule = data.draw(accepted(gammas=DECAYS)[cls])
@@ -194,7 +194,7 @@ def test_rates_are_finite_and_not_negative(cls, data):
     assert (rates >= 0).all()
 
 
-@settings(deadline=None, max_examples=examples(100))
+@settings(deadline=None, max_examples=examples(40))
 @given(data=st.data())
 def test_rates_of_compositions_are_finite_and_not_negative(data):
     schedule = data.draw(compositions(gammas=DECAYS))
@@ -229,7 +229,7 @@ COPIES = {
 }
 
 
-@settings(deadline=None, max_examples=examples(120), suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=examples(30), suppress_health_check=[HealthCheck.too_slow])
 @given(compositions(gammas=GAMMAS))
 def test_compositions_survive_every_way_of_copying(schedule):
     rates = schedule.values(90).tobytes()
@@ -242,7 +242,7 @@ def test_compositions_survive_every_way_of_copying(schedule):
 
 
 @pytest.mark.parametrize("cls", accepted(), ids=lambda cls: cls.__name__)
-@settings(deadline=None, max_examples=examples(25))
+@settings(deadline=None, max_examples=examples(12))
 @given(data=st.data())
 def test_wide_settings_survive_every_way_of_copying(cls, data):
     schedule = data.draw(accepted()[cls])

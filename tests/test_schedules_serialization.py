@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 import pickle
 import sys
@@ -315,7 +316,8 @@ def test_no_value_of_a_model_file_is_run(payloads, safe_mode, tmp_path):
     whole = json.loads(parts["config.json"])
     serialized = whole["compile_config"]["optimizer"]["config"]["learning_rate"]
     config = {**serialized["config"]}
-    for spoilt_config in spoilt(config, payloads):
+    # A part of them: above, each is given to Keras without a file.
+    for spoilt_config in itertools.islice(spoilt(config, payloads), None, None, 4):
         serialized["config"] = spoilt_config
         with zipfile.ZipFile(tmp_path / "bad.keras", "w") as bad:
             for name, content in {**parts, "config.json": json.dumps(whole)}.items():

@@ -759,6 +759,11 @@ def test_importing_is_light():
         before = set(sys.modules)
         import keraslr
         print(*sorted({name.partition(".")[0] for name in set(sys.modules) - before}))
+        # Keras itself imports Matplotlib in some versions.
+        assert "keraslr.plotting" not in sys.modules
+        from keraslr.snippets import pytorch_snippet
+        pytorch_snippet(keraslr.StepLR(0.1, 3).with_warmup(2))
+        assert "torch" not in sys.modules
     """
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(script)],

@@ -40,7 +40,7 @@ def test_the_line_is_tried_for_every_class():
     assert tried == ours - {schedules.Schedule}
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(schedule=compositions())
 def test_the_line_makes_any_composition_again(schedule):
     assert rebuilt(keras_line(schedule)) == schedule

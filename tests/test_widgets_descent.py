@@ -415,10 +415,10 @@ def test_wrong_arguments(arguments, said):
         DescentPanel(**arguments)
 
 
-def test_a_hundred_random_moves(panel):
+def test_random_moves_draw_what_a_new_panel_draws(panel):
     chance = random.Random(5)
     sliders = [panel.steps, *panel.start, panel.noise, panel.seed, panel.step]
-    for _ in range(100):
+    for _ in range(50):
         kind = chance.random()
         if kind < 0.06:
             panel.objectives.value = chance.choice([*OBJECTIVES])

@@ -197,7 +197,7 @@ def test_the_rate_can_be_set_where_there_is_one():
 
 def test_random_moves_leave_no_error():
     panel, chance = SchedulePanel(), random.Random(0)
-    for _ in range(120):
+    for _ in range(60):
         widgets = [
             panel.form.strategy, panel.form.warmup, panel.form.clock, panel.epochs,
             panel.batch_size, panel.scaling, panel.log_axis, *panel.form.controls.values(),
