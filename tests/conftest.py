@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 # Before TensorFlow is imported: its start-up messages are not the tests' business.
@@ -39,6 +40,19 @@ def pytest_runtest_makereport(item, call):
         report.outcome = "failed"
         report.longrepr = f"skipped where nothing may be: {report.longrepr}"
     return report
+
+
+@pytest.fixture(scope="session")
+def quick_kernels(tmp_path_factory):
+    """Kernels that Jupyter starts have TensorFlow imported, where they can."""
+    if sys.platform != "linux":
+        yield
+        return
+    from kernels import kernel_path
+
+    with kernel_path(tmp_path_factory.mktemp("jupyter")) as path, pytest.MonkeyPatch.context() as m:
+        m.setenv("JUPYTER_PATH", str(path))
+        yield
 
 
 @pytest.fixture(scope="session")

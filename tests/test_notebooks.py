@@ -132,6 +132,7 @@ def test_each_begins_and_ends_as_all_do(name):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("quick_kernels")
 @pytest.mark.parametrize("name", STORIES)
 def test_it_runs_in_quick_mode_and_prints_what_is_committed(name, tmp_path):
     committed = execute.read(name)
@@ -147,6 +148,7 @@ def test_it_runs_in_quick_mode_and_prints_what_is_committed(name, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("quick_kernels")
 def test_the_app_runs():
     done = execute.execute(execute.read("app"), quick=True, seconds=_QUICK_SECONDS)
     kinds = [kind for cell in code_cells(done) for each in cell.outputs for kind in each["data"]]

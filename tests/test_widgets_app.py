@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import re
-import subprocess
 import sys
 import types
 
@@ -282,31 +281,20 @@ def test_kept_runs_are_small():
 
 
 @pytest.mark.slow
-def test_a_notebook_run_without_a_page_keeps_the_picture(tmp_path):
-    """As nbconvert and papermill run it."""
-    import json
+@pytest.mark.usefixtures("quick_kernels")
+def test_a_notebook_run_without_a_page_keeps_the_picture():
+    """By way of nbclient, as nbconvert and papermill run it."""
+    import nbclient
+    import nbformat
 
     cell = (
         "from widgets import TrainingPanel\n"
         "panel = TrainingPanel(dataset='digits', epochs=1)\n"
         "panel.train(block=True)"
     )
-    plain = {
-        "cells": [
-            {"cell_type": "code", "id": "a", "metadata": {}, "execution_count": None,
-             "outputs": [], "source": cell}
-        ],
-        "metadata": {"kernelspec": {"name": "python3", "display_name": "p", "language": "python"}},
-        "nbformat": 4, "nbformat_minor": 5,
-    }  # fmt: skip
-    (tmp_path / "run.ipynb").write_text(json.dumps(plain))
-    done = subprocess.run(
-        [sys.executable, "-m", "nbconvert", "--to", "notebook", "--execute", "--inplace",
-         str(tmp_path / "run.ipynb")],
-        capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-2000:]
-    outputs = json.loads((tmp_path / "run.ipynb").read_text())["cells"][0]["outputs"]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell)])
+    nbclient.execute(notebook, timeout=300, kernel_name="python3")
+    (outputs,) = (cell.outputs for cell in notebook.cells)
     pictures = [each for each in outputs if "image/png" in each.get("data", {})]
     assert len(pictures) == 1
     assert len(pictures[0]["data"]["image/png"]) > 5000

@@ -33,7 +33,7 @@ def artefacts() -> Path:
 
 
 @pytest.fixture(scope="module")
-def lab_server(tmp_path_factory, browser):
+def lab_server(tmp_path_factory, browser, quick_kernels):
     """JupyterLab on an empty folder."""
     folder = tmp_path_factory.mktemp("lab")
     server = Server(
@@ -73,7 +73,7 @@ def lab(browser, lab_server, request, artefacts):
 
 
 @pytest.fixture
-def voila(browser, tmp_path, request):
+def voila(browser, tmp_path, request, quick_kernels):
     """Opens a page that Voila makes of a cell."""
     opened = []
 
