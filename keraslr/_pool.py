@@ -6,7 +6,6 @@ import contextlib
 import functools
 import multiprocessing.connection
 import multiprocessing.context
-import multiprocessing.forkserver
 import os
 import signal
 import sys
@@ -103,12 +102,14 @@ def process_context() -> multiprocessing.context.BaseContext:
 
     if sys.platform != "linux" or tf.config.list_physical_devices("GPU"):
         return multiprocessing.get_context("spawn")
+    from multiprocessing import forkserver
+
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["keraslr.training"])
     # Blocked here, an interrupt is blocked in the server as well, which would end by it.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        multiprocessing.forkserver.ensure_running()
+        forkserver.ensure_running()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return context

@@ -329,6 +329,14 @@ def killed(seed):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def test_processes_have_the_environment_of_the_moment(monkeypatch):
+    """Also those of a later pool, which are forked from what was there for the first."""
+    for value in ("one", "another"):
+        monkeypatch.setenv("KERASLR_TEST", value)
+        with _pool.process_pool(1) as pool:
+            assert pool.submit(os.getenv, "KERASLR_TEST").result() == value
+
+
 POOL = """
 import os, signal
 from keraslr._pool import prepare_process, process_pool

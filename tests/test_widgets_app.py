@@ -263,7 +263,7 @@ panel = TrainingPanel(dataset="digits", epochs=1, batch_size=256)
 for _ in range(3):
     panel.train(block=True)
 begin = megabytes()
-for _ in range(4):
+for _ in range(6):
     panel.train(block=True)
 print(len(panel.runs), megabytes() - begin)
 """
@@ -276,8 +276,8 @@ def test_kept_runs_are_small():
     In a process of its own, where no other test's memory counts.
     """
     runs, growth = Program("-c", KEEP_RUNS).finished(timeout=300).split()[-2:]
-    assert int(runs) == 7
-    assert float(growth) < 20
+    assert int(runs) == 9
+    assert float(growth) < 30
 
 
 @pytest.mark.slow

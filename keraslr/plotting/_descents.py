@@ -234,7 +234,12 @@ class DescentChart(Chart):
             line.remove()
             self.plane.add_line(line)
         self._minima.set_label("minimum" if "minimum" in labels else "_")
+        # A path's dots come and go with its length, and the legend is not drawn again for that.
+        for label in self.ways:
+            self._lines[label].path.set_marker("")
         self.arrange(labels, right=0.3, between=1.2)
+        for label, way in self.ways.items():
+            self._lines[label].show(way)
         self._labels, self._changed = labels, _LEGEND
 
     def _lost(self) -> list[Any]:
