@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 
 
@@ -73,15 +73,12 @@ def _end_with_parent() -> None:
 def process_pool(jobs: int) -> Iterator[ProcessPoolExecutor]:
     """So many processes, which are gone at the end, also those in the middle of a job."""
     context = process_context()
-    # Ctrl-C is the parent's to handle. Elsewhere than on Linux also while they still import: so
-    # there it is set by a function that needs no import, and the environment is inherited.
-    forks = context.get_start_method() == "forkserver"
-    pool = ProcessPoolExecutor(
-        jobs,
-        context,
-        initializer=_begin if forks else signal.signal,
-        initargs=(dict(os.environ),) if forks else (signal.SIGINT, signal.SIG_IGN),
-    )
+    # Ctrl-C is the parent's to handle, also while a process still imports: where it does, this is
+    # set by a function that needs no import.
+    begin: Callable[[], object] = functools.partial(signal.signal, signal.SIGINT, signal.SIG_IGN)
+    if context.get_start_method() == "forkserver":
+        begin = functools.partial(_begin, dict(os.environ))
+    pool = ProcessPoolExecutor(jobs, context, initializer=begin)
     try:
         yield pool
     finally:
