@@ -17,7 +17,11 @@ import pytest
 
 
 def pytest_collection_modifyitems(config, items):
-    """Leaves out, and counts as deselected, what is about something that the backend lacks."""
+    """Puts the files into an order, and leaves out what is about something the backend lacks."""
+    # No worker should be left with a long file when the others are done. So those in the browser
+    # come first, and then the last by their names, among which there are more long ones.
+    places = {path: place for place, path in enumerate(dict.fromkeys(item.path for item in items))}
+    items.sort(key=lambda item: ("browser" not in item.path.parts, -places[item.path]))
     marks = {item: item.get_closest_marker("backends") for item in items}
     if not any(marks.values()):
         return

@@ -132,7 +132,7 @@ def test_compare_says_what_it_found(tmp_path, capsys):
 
 @pytest.mark.slow
 def test_an_interrupted_comparison_goes_on_where_it_stopped(tmp_path):
-    command = [sys.executable, "-m", "keraslr", *COMPARE, "--epochs", "6", "--schedules",
+    command = [sys.executable, "-m", "keraslr", *COMPARE, "--epochs", "3", "--schedules",
                "constant", "cosine", "--seeds", "3", "--output", str(tmp_path)]  # fmt: skip
     root = Path(__file__).resolve().parent.parent
     environment = {**os.environ, "PYTHONPATH": str(root)}

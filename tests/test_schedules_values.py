@@ -184,8 +184,11 @@ def test_rates_do_not_depend_on_the_default_float(name, floatx):
 
 @every_schedule
 @on_tensorflow
-@pytest.mark.parametrize("dtype", ["int32", "int64"])
-@pytest.mark.parametrize("shape", [(), (None,), (None, None), (2, None)], ids=str)
+@pytest.mark.parametrize(
+    ("dtype", "shape"),
+    [("int32", ()), ("int64", (None,)), ("int32", (None, None)), ("int64", (2, None))],
+    ids=str,
+)
 def test_graphs_have_no_branches_on_the_step(schedule, dtype, shape):
     import tensorflow as tf
 

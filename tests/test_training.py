@@ -513,7 +513,7 @@ def test_memory_stays_where_it_is_over_many_runs(kind):
         assert result.loss
 
     memory = []
-    for _ in range(7):
+    for _ in range(6):
         run_once()
         gc.collect()
         memory.append(resident())
