@@ -99,17 +99,30 @@ def process_context() -> multiprocessing.context.BaseContext:
 
     if sys.platform != "linux" or tf.config.list_physical_devices("GPU"):
         return multiprocessing.get_context("spawn")
-    from multiprocessing import forkserver
+    from multiprocessing import forkserver, resource_tracker
 
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["keraslr.training"])
-    # Blocked here, an interrupt is blocked in the server as well, which would end by it.
+    # Blocked here, an interrupt is blocked in the server as well, which would end by it. The
+    # server starts the tracker, which unblocks what it has blocked: so that comes first.
+    resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         forkserver.ensure_running()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    # An interrupt while a process is being made leaves half of one, and this takes as long as the
+    # import. In a thread it comes to its end, whatever becomes of who waits for it.
+    first = threading.Thread(target=_make_process, args=(context,), daemon=True)
+    first.start()
+    first.join()
     return context
+
+
+def _make_process(context: multiprocessing.context.BaseContext) -> None:
+    process = context.Process(target=os.getpid, daemon=True)  # type: ignore[attr-defined]
+    process.start()
+    process.join()
 
 
 def _begin(environment: dict[str, str]) -> None:
