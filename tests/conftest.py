@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from pathlib import Path
@@ -31,6 +32,12 @@ def pytest_collection_modifyitems(config, items):
     apart = {item for item, mark in marks.items() if mark and backend not in mark.args}
     config.hook.pytest_deselected(items=list(apart))
     items[:] = [item for item in items if item not in apart]
+
+
+def pytest_collection_finish():
+    """Has garbage looked for among what tests make, and not each time among all modules, too."""
+    gc.collect()
+    gc.freeze()
 
 
 _NO_SKIPS = os.environ.get("KERASLR_NO_SKIPS") == "1"
