@@ -39,7 +39,7 @@ run: $(VENV)/.run
 reproduce: $(VENV)/.run
 	$(BIN)/python -m keraslr reproduce --output $(OUTPUT)-full
 
-# By name and not the largest files first: the few tests in the browser take longest of all.
+# In the order of tests/conftest.py, and not the files with most tests first.
 test: $(VENV)/.test
 	$(BIN)/python -m pytest --numprocesses logical --dist loadfile \
 	    --no-loadscope-reorder --durations 15 $(TESTS)

@@ -57,13 +57,12 @@ def _serve(listener, made):
 
 def _follow(connection, made):
     """Makes the kernel that is asked for, and is there between it and its launcher."""
-    from keraslr import _pool
+    from programs import forked  # not in the process that Jupyter starts, which imports nothing
 
     with connection:
         asked, (out, err), *_ = socket.recv_fds(connection, 1 << 20, 2)
-        context = _pool.process_context()
-        process = context.Process(target=_run, args=(json.loads(asked), _End(out), _End(err)))
-        process.start()
+        asked = json.loads(asked)
+        process = forked(_run, asked, asked["environment"], out, err)
         made.append(process)
         os.close(out)
         os.close(err)
@@ -83,33 +82,11 @@ def _tell(process, connection):
         connection.shutdown(socket.SHUT_RDWR)
 
 
-class _End:
-    """A file descriptor that goes along to a new process."""
-
-    def __init__(self, number):
-        self.number = number
-
-    def __reduce__(self):
-        from multiprocessing import reduction
-
-        return _received, (reduction.DupFd(self.number),)
-
-
-def _received(end):
-    return end.detach()
-
-
-def _run(asked, out, err):
+def _run(asked):
     """The kernel."""
-    os.dup2(out, 1)
-    os.dup2(err, 2)
-    os.environ.clear()
-    os.environ.update(asked["environment"])
     os.chdir(asked["folder"])
     sys.argv = ["ipykernel_launcher", *asked["arguments"]]
     sys.path[:0] = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     import matplotlib
     from ipykernel import kernelapp
 

@@ -37,10 +37,10 @@ STEP_MODES = {
 
 
 def thinned(cases, every=6, tensorflow=1):
-    """Each so manieth of them: all under TensorFlow, and each sixth under the others, if not told.
+    """All of them under TensorFlow and each sixth under the others, or as many as is said.
 
-    For what is the same code under all, run in ways that are tested for themselves: to compile a
-    training step takes half a second of a processor, and JAX one.
+    For what is the same code for all, run in ways that are tested for themselves: TensorFlow takes
+    half a second of a processor to compile a training step, and JAX a whole one.
     """
     keys = list(cases)[:: tensorflow if BACKEND == "tensorflow" else every]
     return {key: cases[key] for key in keys} if isinstance(cases, dict) else keys

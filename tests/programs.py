@@ -13,6 +13,7 @@ import signal
 import sys
 import tempfile
 import threading
+from multiprocessing import reduction
 from pathlib import Path
 
 from keraslr import _pool
@@ -24,17 +25,16 @@ class Program:
     """A process like that of `python ARGUMENTS`, with the part of `subprocess.Popen` used here."""
 
     def __init__(self, *arguments, environment=None):
-        context = _pool.process_context()
         self._folder = tempfile.TemporaryDirectory()
         self._errors = Path(self._folder.name) / "stderr"
-        receiver, sender = context.Pipe(duplex=False)
-        self._process = context.Process(
-            target=_run, args=([*map(str, arguments)], environment or {}, sender, self._errors)
-        )
-        self._process.start()
-        sender.close()
-        self.stdout = os.fdopen(os.dup(receiver.fileno()))
-        receiver.close()
+        receiver, sender = os.pipe()
+        with self._errors.open("w") as errors:
+            self._process = forked(
+                _run, [*map(str, arguments)], {**os.environ, **(environment or {})},
+                sender, errors.fileno(),
+            )  # fmt: skip
+        os.close(sender)
+        self.stdout = os.fdopen(receiver)
 
     def send_signal(self, number):
         os.kill(self._process.pid, number)
@@ -55,15 +55,48 @@ class Program:
         return said
 
 
-def _run(arguments, environment, stdout, errors):
-    os.dup2(stdout.fileno(), 1)
-    stdout.close()
-    with errors.open("w") as file:
-        os.dup2(file.fileno(), 2)
+def forked(function, arguments, environment, out, err):
+    """A process that calls the function with the arguments, as one that was started anew.
+
+    Args:
+        environment: All of its environment.
+        out, err: File descriptors that it prints to.
+    """
+    process = _pool.process_context().Process(
+        target=_call, args=(function, arguments, environment, _End(out), _End(err))
+    )
+    process.start()
+    return process
+
+
+class _End:
+    """A file descriptor that goes along to a new process."""
+
+    def __init__(self, number):
+        self.number = number
+
+    def __reduce__(self):
+        return _received, (reduction.DupFd(self.number),)
+
+
+def _received(end):
+    return end.detach()
+
+
+def _call(function, arguments, environment, out, err):
+    for mine, standard in ((out, 1), (err, 2)):
+        os.dup2(mine, standard)
+        os.close(mine)
+    os.environ.clear()
     os.environ.update(environment)
-    sys.path[:0] = [str(HERE.parent), str(HERE)]
+    # The server ignores Ctrl-C.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    function(arguments)
+
+
+def _run(arguments):
+    sys.path[:0] = [str(HERE.parent), str(HERE)]
     if arguments[0] == "-c":
         sys.argv = ["-c", *arguments[2:]]
         exec(compile(arguments[1], "<string>", "exec"), {"__name__": "__main__"})

@@ -86,7 +86,7 @@ def test_goldens_cover_what_the_rule_has():
     assert (GOLDENS["metrics"] < 0).any()
 
 
-@pytest.mark.parametrize("case", thinned(range(len(GOLDENS["settings"])), every=6, tensorflow=2))
+@pytest.mark.parametrize("case", thinned(range(len(GOLDENS["settings"])), every=6))
 def test_decisions_and_rates_are_those_of_pytorch(small, case):
     settings, rows = settled(case)
     small.compile(keras.optimizers.SGD(float(GOLDENS["initial_learning_rates"][case])), "mse")
