@@ -26,7 +26,6 @@ from keraslr.live import LiveRun
 from keraslr.models import lenet
 from keraslr.training import Result, Run, train
 
-ROOT = Path(__file__).resolve().parent.parent
 STEPS = 23  # of an epoch of the digits: 1437 / 64, the last of 29 examples
 SMALL = {"dataset": "digits", "model": softmax_regression, "batch_size": 64, "epochs": 2}
 
