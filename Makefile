@@ -17,8 +17,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 OUTPUT ?= results
 # PyTorch is large; make test-backends BACKENDS=jax does without.
 BACKENDS ?= jax torch
-BACKEND_TESTS := $(wildcard tests/test_backends.py tests/test_schedules_*.py \
-    tests/test_optimizers_*.py tests/test_callbacks_*.py)
+BACKEND_TESTS := tests/test_backends.py tests/schedules tests/optimizers tests/callbacks
 # TensorFlow's start-up messages would bury what the programs have to say.
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 # Dozens of processes would each compile anew what they import.

@@ -34,7 +34,7 @@ import numpy as np
 
 import keraslr
 from benchmarks._timing import Repeat, Spread, in_turns, timed
-from keraslr._about import device, versions
+from keraslr._environment import device, versions
 from keraslr.callbacks import ReduceLROnPlateau
 from keraslr.models import lenet
 from keraslr.schedules._dtypes import FLOAT, INTEGER

@@ -44,9 +44,9 @@ def _images(quick: bool) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _ours(quick: bool) -> Repeat:
-    from keraslr._trainer import Trainer
     from keraslr.datasets import Dataset
     from keraslr.training import Result, Run
+    from keraslr.training._trainer import Trainer
 
     x, y = _images(quick)
     # One image for test: the epochs of the others have none.

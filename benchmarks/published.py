@@ -46,7 +46,7 @@ def _loop(quick: bool) -> Repeat:
 
 
 def _jobs(quick: bool) -> list[Any]:
-    from keraslr.documented import PARTS, Plan
+    from keraslr.published import PARTS, Plan
 
     jobs = [job for job in PARTS["descent"].jobs(Plan()) if "noise" not in job.arguments]
     return jobs[:1] if quick else jobs

@@ -20,21 +20,24 @@ from collections.abc import Sequence
 from datetime import date
 from typing import Any
 
-from keraslr import ConstantLR, _pool, datasets
+from keraslr import ConstantLR, datasets
 from keraslr.comparison import Comparison, compare
+from keraslr.jobs import _processes
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measures and prints a line for each way."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--jobs", type=int, nargs="*", default=[1, _pool.cores()], metavar="N")
+    parser.add_argument("--jobs", type=int, nargs="*", default=[1, _processes.cores()], metavar="N")
     parser.add_argument("--threads", type=int, metavar="N", help="of each; default: its share")
     parser.add_argument("--dask", type=int, nargs="*", default=[], metavar="WORKERS")
     parser.add_argument("--runs", type=int, default=4, metavar="N", help="default: %(default)s")
     parser.add_argument("--epochs", type=int, default=5, metavar="N", help="default: %(default)s")
     parser.add_argument("--dataset", choices=datasets.NAMES, default="fashion_mnist")
     options = parser.parse_args(arguments)
-    machine = f"{_pool.cores()} cores ({platform.machine()}), Python {platform.python_version()}"
+    machine = (
+        f"{_processes.cores()} cores ({platform.machine()}), Python {platform.python_version()}"
+    )
     print(f"{date.today()}, {machine}; {options.runs} runs of {options.epochs} epochs")
     datasets.load(options.dataset)
     losses: dict[int, list[list[float]]] = {}
@@ -53,12 +56,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
               f"{note}", flush=True)  # fmt: skip
 
     for jobs in options.jobs:
-        threads = options.threads or _pool.threads_of_each(jobs)
+        threads = options.threads or _processes.threads_of_each(jobs)
         measured(f"jobs={jobs}, threads={threads}", threads, jobs=jobs, threads=threads)
     for workers in options.dask:
         from distributed import Client, LocalCluster
 
-        threads = options.threads or _pool.threads_of_each(workers)
+        threads = options.threads or _processes.threads_of_each(workers)
         cluster = LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None)
         with cluster, Client(cluster) as client:
             measured(f"Dask, {workers} workers, threads={threads}", threads,

@@ -2,7 +2,7 @@
 
 from keraslr import callbacks as callbacks
 from keraslr import optimizers as optimizers
-from keraslr._about import show_versions
+from keraslr._environment import show_versions
 from keraslr._version import __version__
 from keraslr.catalog import get
 from keraslr.checks import Finding, check

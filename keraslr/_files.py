@@ -1,11 +1,14 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and what strict JSON can hold."""
 
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 
 def write_whole(path: str | os.PathLike[str], content: str | bytes) -> Path:
@@ -44,3 +47,14 @@ def write_whole(path: str | os.PathLike[str], content: str | bytes) -> Path:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(temporary)
     return path
+
+
+def with_null(value: Any) -> Any:
+    """`value` with None for the numbers that JSON does not have."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: with_null(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [with_null(each) for each in value]
+    return value

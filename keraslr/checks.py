@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from keraslr import schedules
+from keraslr._parameters import Number
 from keraslr.schedules import Schedule
-from keraslr.schedules._parameters import Number
 
 # A zero rate is looked for at this many steps of every epoch.
 _SAMPLES = 64

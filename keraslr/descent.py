@@ -20,12 +20,12 @@ import tensorflow as tf
 from keras.optimizers.schedules import LearningRateSchedule
 
 from keraslr import objectives
-from keraslr._about import require_tensorflow
+from keraslr._environment import require_tensorflow
+from keraslr._parameters import Number, Several
 from keraslr.catalog import Range
 from keraslr.objectives import Objective
 from keraslr.optimizers import Yogi
 from keraslr.schedules import Schedule
-from keraslr.schedules._parameters import Number, Several
 
 Rate: TypeAlias = float | LearningRateSchedule | Sequence[float] | np.ndarray
 

@@ -16,8 +16,8 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from keraslr._about import require_tensorflow
-from keraslr.schedules._parameters import Number
+from keraslr._environment import require_tensorflow
+from keraslr._parameters import Number
 
 _Entry = TypeVar("_Entry")
 _SIZE = Number("", int, at_least=2, at_most=10_000)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from keraslr.schedules._parameters import MAX_TICKS, Number
+from keraslr._parameters import MAX_TICKS, Number
 
 
 def linear_scaling(learning_rate: float, batch_size: int, base_batch_size: int = 256) -> float:

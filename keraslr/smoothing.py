@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from keraslr.schedules._parameters import Number
+from keraslr._parameters import Number
 
 _DECAY = Number("", float, at_least=0, below=1)
 _COUNT = Number("", int, at_least=0)

@@ -6,8 +6,8 @@ import dataclasses
 
 import numpy as np
 
+from keraslr._parameters import MAX_TICKS, Number
 from keraslr.schedules import PerEpoch, Schedule
-from keraslr.schedules._parameters import MAX_TICKS, Number
 
 # More than a picture has dots across, and still a millisecond's work.
 _POINTS = 8192

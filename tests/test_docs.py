@@ -25,7 +25,7 @@ import pytest
 
 import keraslr
 import widgets
-from keraslr.__main__ import main
+from keraslr.cli import main
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"

@@ -57,10 +57,10 @@ def test_a_wheel_from_a_clean_clone_works_in_an_empty_environment(tmp_path):
         **elsewhere)  # fmt: skip
     assert picture.read_bytes().startswith(b"\x89PNG")
     program = (
-        "import keras, keraslr, keraslr.documented, widgets\n"
-        "from keraslr.__main__ import main\n"
+        "import keras, keraslr, keraslr.published, widgets\n"
+        "from keraslr.cli import main\n"
         "assert 'venv' in keraslr.__file__, keraslr.__file__\n"
-        "assert len(keraslr.documented.PARTS) == 6\n"
+        "assert len(keraslr.published.PARTS) == 6\n"
         "keras.optimizers.SGD(keraslr.StepLR(0.1, step_size=2))\n"
         "print(keraslr.StepLR(0.1, step_size=2).values(3))\n"
         "main(['list'])\n"

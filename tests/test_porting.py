@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import porting_tables
 import pytest
-from test_schedules_parity import ABSOLUTE, RELATIVE
+from measured import ABSOLUTE, RELATIVE
 
 import keraslr
 

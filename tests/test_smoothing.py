@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from keraslr.documented._curves import weights
-from keraslr.documented._parts import read_data
+from keraslr.published._curves import weights
+from keraslr.published._parts import read_data
 from keraslr.smoothing import effective_samples, mean_weights, momentum_weights
 
 # The plotted ones, with what is known of them and the optimizer that has such weights.

@@ -2,11 +2,11 @@
 
 from widgets.advice_panel import AdvicePanel
 from widgets.app import App
-from widgets.comparison_panel import ComparisonPanel
+from widgets.comparison import ComparisonPanel
 from widgets.descent_panel import DescentPanel
 from widgets.schedule_panel import SchedulePanel
 from widgets.smoothing_panel import SmoothingPanel
-from widgets.training_panel import TrainingPanel
+from widgets.training import TrainingPanel
 
 __all__ = [
     "AdvicePanel",

@@ -11,8 +11,8 @@ import ipywidgets
 from keraslr.advice import Advice, advise, advise_optimizers, problems, questions
 from keraslr.plotting import ScheduleChart
 from keraslr.summary import summarize
-from widgets._panel import GOOD, Panel, columns, dispose, guarded
-from widgets._picture import Picture
+from widgets.parts._panel import GOOD, Panel, columns, dispose, guarded
+from widgets.parts._picture import Picture
 from widgets.schedule_panel import SchedulePanel
 
 _UNKNOWN = "not known"

@@ -7,13 +7,13 @@ from typing import Any
 
 import ipywidgets
 
-from widgets._panel import Panel, guarded
 from widgets.advice_panel import AdvicePanel
-from widgets.comparison_panel import ComparisonPanel
+from widgets.comparison import ComparisonPanel
 from widgets.descent_panel import DescentPanel
+from widgets.parts._panel import Panel, guarded
 from widgets.schedule_panel import SchedulePanel
 from widgets.smoothing_panel import SmoothingPanel
-from widgets.training_panel import TrainingPanel
+from widgets.training import TrainingPanel
 
 
 class App(Panel):

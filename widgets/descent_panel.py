@@ -20,10 +20,10 @@ from keraslr.objectives import OBJECTIVES, Objective
 from keraslr.plotting import DescentChart, optimizer_style
 from keraslr.schedules import PerEpoch, Schedule
 from keraslr.summary import summarize
-from widgets._controls import number, shared, slider
-from widgets._panel import ERROR, Panel, columns, guarded, table
-from widgets._picture import Picture
-from widgets._schedule_form import STRATEGIES
+from widgets.parts._controls import number, shared, slider
+from widgets.parts._panel import ERROR, Panel, columns, guarded, table
+from widgets.parts._picture import Picture
+from widgets.parts._schedule_form import STRATEGIES
 from widgets.schedule_panel import SchedulePanel
 
 # Lengths in the catalog are sized for runs of so many ticks.

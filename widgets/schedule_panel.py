@@ -14,11 +14,11 @@ from keraslr import check, snippets
 from keraslr.plotting import ScheduleChart, line_style
 from keraslr.schedules import PerEpoch, Schedule
 from keraslr.summary import Summary, summarize
-from widgets._controls import shared
-from widgets._downloads import csv_text, link
-from widgets._panel import GOOD, Panel, columns, dispose, guarded, table
-from widgets._picture import Picture
-from widgets._schedule_form import ScheduleForm
+from widgets.parts._controls import shared
+from widgets.parts._downloads import csv_text, link
+from widgets.parts._panel import GOOD, Panel, columns, dispose, guarded, table
+from widgets.parts._picture import Picture
+from widgets.parts._schedule_form import ScheduleForm
 
 MOST_PINS = 8
 _MOST_ROWS = 100_000

@@ -9,9 +9,9 @@ import numpy as np
 
 from keraslr.plotting import LineChart, line_style
 from keraslr.smoothing import effective_samples, mean_weights, momentum_weights
-from widgets._controls import shared
-from widgets._panel import Panel, columns, guarded, table
-from widgets._picture import Picture
+from widgets.parts._controls import shared
+from widgets.parts._panel import Panel, columns, guarded, table
+from widgets.parts._picture import Picture
 
 _KINDS = {
     "momentum: beta^k": ("beta", momentum_weights),

@@ -10,12 +10,12 @@ from typing import Any
 import keras
 import numpy as np
 
+from keraslr._parameters import Flag
 from keraslr.callbacks._attached import attach, optimizer_of, read
 from keraslr.callbacks._origin import LearningRateWarning, Origin
 from keraslr.callbacks._recorder import Recorder, record_with
 from keraslr.callbacks._scaled import planned_rate, scales_of, unscaled
 from keraslr.schedules import Schedule
-from keraslr.schedules._parameters import Flag
 
 # Graphs and XLA round a rate otherwise than `values` does, by some units in the last place (6e-8).
 _RELATIVE, _ABSOLUTE = 1e-5, 1e-12

@@ -9,10 +9,10 @@ from typing import Any
 import keras
 import numpy as np
 
+from keraslr._parameters import MAX_TICKS, Choice, Number
 from keraslr.callbacks._attached import attach, optimizer_of, read
 from keraslr.callbacks._origin import Origin
 from keraslr.callbacks._scaled import Plateau, in_doubles, plateau_of, scale_by
-from keraslr.schedules._parameters import MAX_TICKS, Choice, Number
 
 
 class ReduceLROnPlateau(keras.callbacks.Callback):

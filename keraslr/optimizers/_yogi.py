@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keraslr.schedules._parameters import Number
+from keraslr._parameters import Number
 from keraslr.schedules._ticks import Tensor
 
 _BOUNDS = {

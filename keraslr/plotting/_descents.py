@@ -16,9 +16,9 @@ from keraslr.descent import DESCENT_OPTIMIZERS, Trajectory
 from keraslr.objectives import Objective
 from keraslr.plotting._chart import Chart
 from keraslr.plotting._contours import GREY, View, draw_levels, in_plane, surface
+from keraslr.plotting._descent_view import Heights, Way, path_in, way_in, widened
 from keraslr.plotting._png import Palette, encoded, rgb
 from keraslr.plotting._style import LOCK, line_style, roomy, tidy
-from keraslr.plotting._ways import Heights, Way, path_in, way_in, widened
 
 _LAYERS = 5
 _LEGEND, _SCENERY, _AXIS, _WAYS, _MARKS = range(_LAYERS)

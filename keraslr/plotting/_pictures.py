@@ -11,7 +11,7 @@ from keraslr.plotting._contours import contours
 from keraslr.plotting._style import LOCK, legend, line_style, tidy
 
 if TYPE_CHECKING:
-    from keraslr.documented import Picture
+    from keraslr.published import Picture
 
 
 def picture_figure(picture: Picture) -> Figure:

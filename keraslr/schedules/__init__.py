@@ -3,6 +3,7 @@
 To add one, see `Schedule`: a docstring with the formula, the declared parameters, and `at`.
 """
 
+from keraslr._parameters import choice, flag, integer, integers, parameters, rate, real
 from keraslr.schedules._base import Schedule, register, registered
 from keraslr.schedules._combinators import (
     ChainedScheduler,
@@ -24,7 +25,6 @@ from keraslr.schedules._decay import (
     PolynomialLR,
 )
 from keraslr.schedules._expressions import parse
-from keraslr.schedules._parameters import choice, flag, integer, integers, parameters, rate, real
 from keraslr.schedules._stepwise import ConstantLR, MultiStepLR, PiecewiseConstantLR, StepLR
 from keraslr.schedules._tabulated import LambdaLR, MultiplicativeLR
 from keraslr.schedules._transformer import InverseSqrtLR, WarmupStableDecayLR

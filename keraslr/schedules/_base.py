@@ -11,8 +11,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from keraslr.schedules import _parameters
-from keraslr.schedules._parameters import (
+from keraslr import _parameters
+from keraslr._parameters import (
     Parameter,
     choice,
     declare,

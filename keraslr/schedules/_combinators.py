@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from keras import ops
 
+from keraslr._parameters import choice, flag, integer, integers, real
 from keraslr.schedules._base import Schedule, register, schedule, schedules
 from keraslr.schedules._curves import CURVES, select
-from keraslr.schedules._parameters import choice, flag, integer, integers, real
 from keraslr.schedules._ticks import Tensor, Ticks, float32
 
 

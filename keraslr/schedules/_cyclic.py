@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from keras import ops
 
-from keraslr.schedules._base import Schedule, register, schedule
-from keraslr.schedules._curves import CURVES, geometric, select
-from keraslr.schedules._parameters import (
+from keraslr._parameters import (
     FLOAT32_LARGEST,
     choice,
     flag,
@@ -14,6 +12,8 @@ from keraslr.schedules._parameters import (
     rate,
     real,
 )
+from keraslr.schedules._base import Schedule, register, schedule
+from keraslr.schedules._curves import CURVES, geometric, select
 from keraslr.schedules._ticks import Tensor, Ticks, float32
 
 

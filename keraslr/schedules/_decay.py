@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from keras import ops
 
+from keraslr._parameters import integer, rate, real
 from keraslr.schedules._base import Schedule, register
 from keraslr.schedules._curves import geometric, linear
-from keraslr.schedules._parameters import integer, rate, real
 from keraslr.schedules._ticks import Tensor, Ticks
 
 

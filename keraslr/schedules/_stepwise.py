@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from keraslr._parameters import integer, integers, rate, real, reals
 from keraslr.schedules._base import Schedule, register
 from keraslr.schedules._curves import geometric, select, table, terms
-from keraslr.schedules._parameters import integer, integers, rate, real, reals
 from keraslr.schedules._ticks import Tensor, Ticks
 
 

@@ -7,9 +7,9 @@ from itertools import accumulate
 from operator import mul
 from typing import Any
 
+from keraslr._parameters import integer, parameters, rate, reals
 from keraslr.schedules._base import Schedule, register
 from keraslr.schedules._curves import table
-from keraslr.schedules._parameters import integer, parameters, rate, reals
 from keraslr.schedules._ticks import Tensor, Ticks
 
 

@@ -1,0 +1,196 @@
+"""What came of many runs: several schedules, each with several seeds."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from keraslr._files import with_null, write_whole
+from keraslr.training import Result, Run
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_TITLES = {"lenet": "LeNet", "fashion_mnist": "Fashion-MNIST"}
+
+FIGURES = ("train_loss", "train_accuracy", "test_accuracy")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Series:
+    """One figure against time, over runs that differ in their seed.
+
+    Attributes:
+        mean, low, high: Arrays of one shape: mean, lowest and highest of the runs.
+        runs: Number of runs.
+    """
+
+    mean: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    runs: int
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Curve:
+    """What a comparison draws of one schedule.
+
+    Attributes:
+        rate_epochs, rate: Applied learning rate against time in epochs, a value a step.
+        epochs: Epochs 1..n for the figures.
+        train_loss, test_accuracy: Figures over the seeds.
+    """
+
+    rate_epochs: np.ndarray
+    rate: np.ndarray
+    epochs: np.ndarray
+    train_loss: Series
+    test_accuracy: Series
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A schedule's line in the table: figures after the last epoch, over its finished runs.
+
+    Attributes:
+        name: The schedule's name.
+        finished, diverged, missing: Number of runs that reached their last epoch, that left the
+            finite numbers, and that are still to be done.
+        figures: Mean and standard deviation over the finished runs, by figure.
+        seconds: Mean wall time of a finished run.
+    """
+
+    name: str
+    finished: int
+    diverged: int
+    missing: int
+    figures: Mapping[str, tuple[float, float]]
+    seconds: float
+
+
+class Comparison:
+    """The results of `compare`.
+
+    Attributes:
+        runs: What was asked for.
+        results: What is done, in the same order; None for a run that is still to be done.
+        interrupted: Whether it was stopped before its end.
+    """
+
+    def __init__(
+        self, runs: Sequence[Run], results: Sequence[Result | None], interrupted: bool = False
+    ):
+        self.runs, self.results, self.interrupted = tuple(runs), tuple(results), interrupted
+
+    @property
+    def names(self) -> list[str]:
+        """The schedules' names, in their order."""
+        return list(dict.fromkeys(run.name for run in self.runs))
+
+    @property
+    def title(self) -> str:
+        """What was compared, in a line."""
+        run, seeds = self.runs[0], len({run.seed for run in self.runs})
+        model = run.model if isinstance(run.model, str) else run.model.__name__
+        data = run.dataset if isinstance(run.dataset, str) else run.dataset.name
+        model, data = _TITLES.get(model, model), _TITLES.get(data, data)
+        return (
+            f"{model} on {data}, {run.optimizer}, batch size {run.batch_size}, "
+            f"{run.epochs} {'epoch' if run.epochs == 1 else 'epochs'}, "
+            f"{seeds} {'seed' if seeds == 1 else 'seeds (band: lowest to highest)'}"
+        )
+
+    def of(self, name: str) -> list[Result]:
+        """The results of one schedule that reached their last epoch."""
+        pairs = zip(self.runs, self.results, strict=True)
+        return [r for run, r in pairs if run.name == name and r and r.status == "finished"]
+
+    def rows(self) -> list[Row]:
+        """The table, a row a schedule."""
+        return [self._row(name) for name in self.names]
+
+    def _row(self, name: str) -> Row:
+        finished = self.of(name)
+        statuses = [
+            result.status if result else "missing"
+            for run, result in zip(self.runs, self.results, strict=True)
+            if run.name == name
+        ]
+        figures = {}
+        for figure in FIGURES:
+            last = [getattr(result, figure)[-1] for result in finished]
+            figures[figure] = (
+                (float(np.mean(last)), float(np.std(last))) if last else (math.nan, math.nan)
+            )
+        return Row(
+            name=name,
+            finished=len(finished),
+            diverged=statuses.count("diverged"),
+            missing=len(statuses) - len(finished) - statuses.count("diverged"),
+            figures=figures,
+            seconds=float(np.mean([r.wall_time for r in finished])) if finished else math.nan,
+        )
+
+    def curves(self) -> dict[str, Curve]:
+        """What is drawn, by schedule; schedules without a finished run are left out."""
+        curves = {}
+        for name in self.names:
+            finished = self.of(name)
+            if finished:
+                rates = np.asarray(finished[0].learning_rate)
+                epochs = len(finished[0].train_loss)
+                curves[name] = Curve(
+                    rate_epochs=np.arange(len(rates)) * (epochs / len(rates)),
+                    rate=rates,
+                    epochs=np.arange(1, epochs + 1),
+                    train_loss=_series([r.train_loss for r in finished]),
+                    test_accuracy=_series([r.test_accuracy for r in finished]),
+                )
+        return curves
+
+    def plot(self) -> Figure:
+        """Rate, training loss and test accuracy against epoch."""
+        from keraslr.plotting import comparison_figure
+
+        return comparison_figure(self)
+
+    def summary(self) -> dict[str, Any]:
+        """The table and every run's last figures, as JSON holds them."""
+        return {
+            "title": self.title,
+            "interrupted": self.interrupted,
+            "table": [with_null(dataclasses.asdict(row)) for row in self.rows()],
+            "runs": [
+                {**run.description(), "status": result.status if result else "missing"}
+                | ({f: with_null(getattr(result, f)[-1:]) for f in FIGURES} if result else {})
+                for run, result in zip(self.runs, self.results, strict=True)
+            ],
+        }
+
+    def save(self, folder: str | os.PathLike[str]) -> Path:
+        """Writes `results.json` and `comparison.png`; returns the picture's path."""
+        from keraslr.plotting import write_figure
+
+        folder = Path(folder)
+        write_whole(folder / "results.json", json.dumps(self.summary(), indent=1, allow_nan=False))
+        return write_figure(self.plot(), folder / "comparison.png")
+
+    def __str__(self) -> str:
+        from keraslr._tables import text
+        from keraslr.comparison._table import comparison_table
+
+        return text(comparison_table(self))
+
+    __repr__ = __str__
+
+
+def _series(values: Sequence[Sequence[float]]) -> Series:
+    stacked = np.asarray(values, np.float64)
+    return Series(stacked.mean(0), stacked.min(0), stacked.max(0), len(stacked))

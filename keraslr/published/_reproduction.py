@@ -1,0 +1,259 @@
+"""The published comparisons, run again: what is missing is done, what is done is kept."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import platform
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, as_completed
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from keraslr import datasets
+from keraslr._environment import require_tensorflow, versions
+from keraslr._files import with_null, write_whole
+from keraslr._parameters import Flag, Number, Optional
+from keraslr.jobs._processes import prepare_process
+from keraslr.published._comparisons import PARTS
+from keraslr.published._parts import Findings, Job, Part, Plan, Verdict
+
+# Called as each job ends (and once at the beginning) with what is done, and what there is to do,
+# both in seconds of the jobs' estimated cost, and the job; None at the beginning.
+Progress = Callable[[float, float, "Job | None"], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Reproduction:
+    """What was found.
+
+    Attributes:
+        plan: How much was asked for.
+        findings: By part.
+        jobs, done: Number of jobs, and of those with a result.
+        failures: What went wrong, by job.
+        seconds: Wall time of this call.
+        job_seconds: Wall time of all jobs together, those of earlier calls included.
+        interrupted: Whether it was stopped before its end.
+        machine: Date, versions, processor cores.
+    """
+
+    plan: Plan
+    findings: Mapping[str, Findings]
+    jobs: int
+    done: int
+    failures: Mapping[str, str]
+    seconds: float
+    job_seconds: float
+    interrupted: bool
+    machine: Mapping[str, Any]
+
+    def counts(self) -> dict[str, int]:
+        """How many figures came to each verdict."""
+        verdicts = [line.verdict for part in self.findings.values() for line in part.lines]
+        return {verdict.value: verdicts.count(verdict) for verdict in Verdict}
+
+    def to_json(self) -> str:
+        """Everything but the pictures' points, as strict JSON."""
+        parts = {}
+        for name, found in self.findings.items():
+            plain = dataclasses.asdict(found)
+            plain["pictures"] = [picture.title for picture in found.pictures]
+            plain["lines"] = [
+                {**dataclasses.asdict(line), "verdict": line.verdict.value} for line in found.lines
+            ]
+            parts[name] = plain
+        whole = {
+            "machine": dict(self.machine), "plan": dataclasses.asdict(self.plan),
+            "seconds": self.seconds, "job_seconds": self.job_seconds,
+            "jobs": self.jobs, "done": self.done, "failures": dict(self.failures),
+            "interrupted": self.interrupted, "counts": self.counts(), "parts": parts,
+        }  # fmt: skip
+        return json.dumps(with_null(whole), indent=1, allow_nan=False)
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Writes `results.json`, `report.html` and a picture for each of the findings' pictures.
+
+        Raises:
+            OSError: The folder cannot be written; the error names the path.
+        """
+        from keraslr.published._report import save_reproduction
+
+        write_whole(Path(folder) / "results.json", self.to_json())
+        save_reproduction(self, folder)
+
+    def __str__(self) -> str:
+        from keraslr._tables import text
+        from keraslr.published._report import reproduction_tables
+
+        return "\n".join(text(table) for table in reproduction_tables(self))
+
+    __repr__ = __str__
+
+
+def reproduce(
+    *,
+    quick: bool = False,
+    only: Sequence[str] | None = None,
+    seeds: int | None = None,
+    output: str | os.PathLike[str] | None = None,
+    executor: Executor | None = None,
+    dataset: str = "auto",
+    on_progress: Progress | None = None,
+) -> Reproduction:
+    """Runs the published comparisons again, with Keras's optimizers and this package's schedules.
+
+    With `output`, each result is written there at once and whole, and a second call does only what
+    is missing. Ctrl-C ends it early: what is done is kept and told.
+
+    Args:
+        quick: Leaves out what takes long; the findings say what.
+        only: Names of parts; all of them if left out.
+        seeds: How many seeds each random comparison runs over; its own number if left out.
+        output: Folder for the results; made if it is missing.
+        executor: Where the jobs go; here, one after another, if it is left out.
+        dataset: "auto", "fashion_mnist" or "digits"; with the last nothing is compared.
+        on_progress: Called at the beginning and as each job ends.
+
+    Raises:
+        TypeError, ValueError: An argument is wrong; the error names it.
+        DatasetError: Fashion-MNIST is damaged.
+        OSError: The folder cannot be written; the error names the path.
+        RuntimeError: Keras runs on another backend than TensorFlow.
+    """
+    require_tensorflow("the reproduction")
+    quick = Flag("").validated("quick", quick)
+    seeds = Optional(Number("", int, at_least=1)).validated("seeds", seeds)
+    unknown = sorted(set(only or ()) - set(PARTS))
+    if unknown or (only is not None and not only):
+        raise ValueError(f"only must hold names of {', '.join(PARTS)}. Received: only={only!r}")
+    if dataset not in datasets.NAMES:
+        raise ValueError(
+            f"dataset must be one of {', '.join(datasets.NAMES)}. Received: dataset={dataset!r}"
+        )
+    begin = time.perf_counter()
+    parts = [part for part in PARTS.values() if only is None or part.name in only]
+    images = datasets.load(dataset).name if any(part.images for part in parts) else ""
+    plan = Plan(quick, seeds, images, images not in ("", "fashion_mnist"))
+    jobs = [job for part in parts for job in part.jobs(plan)]
+    store = _Store(output)
+    results = {job.file: result for job in jobs if (result := store.read(job)) is not None}
+    missing = [job for job in jobs if job.file not in results]
+    # The longest first: none is left over while the other cores wait.
+    missing.sort(key=lambda job: -job.cost)
+    total, done = sum(job.cost for job in missing), 0.0
+    failures: dict[str, str] = {}
+    interrupted = False
+    try:
+        if on_progress:
+            on_progress(done, total, None)
+        for job, outcome in _here(missing) if executor is None else _on(executor, missing):
+            if isinstance(outcome, Exception):
+                failures[f"{job.part}, {job.name}"] = f"{type(outcome).__name__}: {outcome}"
+            else:
+                results[job.file] = outcome
+                store.write(job, outcome)
+            done += job.cost
+            if on_progress:
+                on_progress(done, total, job)
+    except KeyboardInterrupt:
+        interrupted = True
+    found = {part.name: _found(part, plan, jobs, results) for part in parts}
+    return Reproduction(
+        plan=plan,
+        findings=found,
+        jobs=len(jobs),
+        done=len({job.file for job in jobs} & set(results)),
+        failures=failures,
+        seconds=round(time.perf_counter() - begin, 1),
+        job_seconds=round(sum(result["seconds"] for result in results.values()), 1),
+        interrupted=interrupted,
+        machine=_machine(),
+    )
+
+
+def _found(part: Part, plan: Plan, jobs: Sequence[Job], results: Mapping[str, Any]) -> Findings:
+    own = [job for job in jobs if job.part == part.name]
+    pairs = [(job, results[job.file]["result"]) for job in own if job.file in results]
+    if own and not pairs:
+        return Findings("", left_out="Nothing of it has been run yet.")
+    found = part.findings(plan, pairs)
+    if len(pairs) < len(own):
+        some = f"{len(own) - len(pairs)} of {len(own)} runs are still to be done."
+        found = dataclasses.replace(found, left_out=f"{found.left_out} {some}".strip())
+    return found
+
+
+Outcome = dict[str, Any] | Exception
+
+
+def _here(jobs: Sequence[Job]) -> Iterator[tuple[Job, Outcome]]:
+    for job in jobs:
+        try:
+            yield job, _performed(job)
+        except Exception as error:
+            yield job, error
+
+
+def _on(executor: Executor, jobs: Sequence[Job]) -> Iterator[tuple[Job, Outcome]]:
+    futures = {executor.submit(_performed_elsewhere, job): job for job in jobs}
+    try:
+        for future in as_completed(futures):
+            error = future.exception()
+            if error is not None and not isinstance(error, Exception):
+                raise error
+            yield futures[future], future.result() if error is None else error
+    finally:
+        for future in futures:
+            future.cancel()
+
+
+def _performed(job: Job) -> dict[str, Any]:
+    begin = time.perf_counter()
+    result = job.function(**job.arguments)
+    return {"seconds": round(time.perf_counter() - begin, 2), "result": result}
+
+
+def _performed_elsewhere(job: Job) -> dict[str, Any]:
+    """In a process of an executor: on one core, so that several do not crowd each other.
+
+    It also makes the numbers the same wherever a job runs: sums are taken in one order.
+    """
+    prepare_process(1)
+    return _performed(job)
+
+
+class _Store:
+    """A folder with a file for each finished job."""
+
+    def __init__(self, output: str | os.PathLike[str] | None) -> None:
+        self.folder = None if output is None else Path(output) / "runs"
+
+    def read(self, job: Job) -> dict[str, Any] | None:
+        """The result that lies there; None for none, or for a file that is no result."""
+        if self.folder is None:
+            return None
+        try:
+            kept = json.loads((self.folder / job.file).read_text(encoding="utf-8"))
+            return {"seconds": float(kept["seconds"]), "result": dict(kept["result"])}
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def write(self, job: Job, outcome: Mapping[str, Any]) -> None:
+        if self.folder is not None:
+            whole = {"part": job.part, "name": job.name, "seed": job.seed,
+                     "arguments": dict(job.arguments), **outcome}  # fmt: skip
+            # NaN and infinities as Python's JSON has them: it is read by nothing else.
+            write_whole(self.folder / job.file, json.dumps(whole))
+
+
+def _machine() -> dict[str, Any]:
+    return {
+        "date": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+        "cores": os.cpu_count(),
+        "processor": platform.machine(),
+        **versions(),
+    }

@@ -1,0 +1,226 @@
+"""What a run is: its description, and what is built from it."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+import types
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+
+from keraslr import datasets, optimizers
+from keraslr._parameters import MAX_TICKS, Number
+from keraslr.datasets import Dataset
+from keraslr.models import INITIALIZATIONS, MODELS
+from keraslr.scaling import linear_scaling
+from keraslr.schedules import ChainedScheduler, ConstantLR, LinearLR, PerEpoch, Schedule
+
+_COUNT = Number("", int, at_least=1, at_most=MAX_TICKS)
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What is to be trained, and how.
+
+    Attributes:
+        name: What to call it.
+        schedule: A keraslr schedule, or a constant learning rate > 0.
+        dataset: "auto", "fashion_mnist", "digits" or a `Dataset`.
+        model: "lenet", or a function of a seed that builds a Keras model from float images in
+            [0, 1] to logits.
+        initialization: First weights of a named model, "pytorch" or "keras".
+        optimizer: Name of a class of `keras.optimizers` or, where that has none of the name, of
+            `keraslr.optimizers`.
+        optimizer_arguments: Its arguments other than the learning rate.
+        epochs: Passes over the training data, >= 1.
+        batch_size: Examples per optimizer step, over all replicas, >= 1; the last step of an epoch
+            takes what is left.
+        seed: Of the first weights and of the order of the examples, >= 0.
+    """
+
+    name: str
+    schedule: Schedule | float
+    dataset: str | Dataset = "auto"
+    model: str | Callable[[int], keras.Model] = "lenet"
+    initialization: str = "pytorch"
+    optimizer: str = "SGD"
+    optimizer_arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    epochs: int = 30
+    batch_size: int = 256
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name.strip():
+            raise ValueError(f"name must be a string that says something. Received: {self.name!r}")
+        if not isinstance(self.schedule, Schedule):
+            rate = Number("", float, above=0).validated("schedule", self.schedule)
+            object.__setattr__(self, "schedule", rate)
+        if not isinstance(self.dataset, Dataset) and self.dataset not in datasets.NAMES:
+            raise ValueError(
+                f"dataset must be a Dataset or one of {', '.join(datasets.NAMES)}. "
+                f"Received: dataset={self.dataset!r}"
+            )
+        if not callable(self.model) and self.model not in MODELS:
+            raise ValueError(
+                f"model must be a function that builds one, or one of {', '.join(MODELS)}. "
+                f"Received: model={self.model!r}"
+            )
+        if self.initialization not in INITIALIZATIONS:
+            raise ValueError(
+                f"initialization must be one of {', '.join(INITIALIZATIONS)}. "
+                f"Received: initialization={self.initialization!r}"
+            )
+        if _optimizer(self.optimizer) is None:
+            raise ValueError(
+                "optimizer must be the name of a class of keras.optimizers or keraslr.optimizers, "
+                f'such as "SGD" or "Yogi". Received: optimizer={self.optimizer!r}'
+            )
+        try:
+            # A copy, by way of JSON: the description must stay what it is.
+            arguments = json.loads(json.dumps(dict(self.optimizer_arguments)))
+        except (TypeError, ValueError):
+            raise TypeError(
+                "optimizer_arguments must be a mapping that JSON can hold. "
+                f"Received: optimizer_arguments={self.optimizer_arguments!r}"
+            ) from None
+        object.__setattr__(self, "optimizer_arguments", arguments)
+        if "learning_rate" in self.optimizer_arguments:
+            raise ValueError(
+                "optimizer_arguments must not hold learning_rate: that is the schedule's. "
+                f"Received: optimizer_arguments={dict(self.optimizer_arguments)!r}"
+            )
+        for field in ("epochs", "batch_size"):
+            object.__setattr__(self, field, _COUNT.validated(field, getattr(self, field)))
+        seed = Number("", int, at_least=0).validated("seed", self.seed)
+        object.__setattr__(self, "seed", seed)
+
+    def description(self) -> dict[str, Any]:
+        """All of it as JSON holds it; the schedule as the line of Python that rebuilds it."""
+        plain = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        plain["schedule"] = repr(self.schedule)
+        plain["optimizer_arguments"] = dict(self.optimizer_arguments)
+        if isinstance(self.dataset, Dataset):
+            # Its content too: what was trained on other data is another run.
+            plain["dataset"] = f"{self.dataset.name} {_data_digest(self.dataset)}"
+        if not isinstance(self.model, str):
+            plain["model"] = _function_name(self.model)
+            plain["initialization"] = "its own"
+        return plain
+
+    def on_replicas(self, replicas: int, *, warmup_epochs: int) -> Run:
+        """This run for so many replicas, each with the batch that one device has here.
+
+            batch_size      replicas * batch_size
+            rate in epoch e replicas * schedule(e), as `linear_scaling` says
+
+        During the warm-up the rate rises, step by step, from the one here to the scaled one: it is
+        multiplied by (1 - x) / replicas + x, with x the share of the warm-up that is done. Epochs
+        stay epochs: an epoch has fewer steps, and the schedule as many epochs.
+
+        Args:
+            replicas: `strategy.num_replicas_in_sync`, >= 1. With 1 it is this run.
+            warmup_epochs: Epochs of the warm-up, >= 0 and at most those of the run. 5 in the
+                source; 0 for a schedule that begins with a warm-up of its own.
+
+        Raises:
+            TypeError, ValueError: An argument is wrong, or the schedule counts in steps, of which
+                there would be fewer. It has to be a constant rate, or
+                `schedule.per_epoch(steps_per_epoch)` with the steps per epoch of this run; with a
+                warm-up, one that has an initial learning rate.
+            DatasetError: The dataset cannot be had, or is damaged.
+
+        Source: Goyal et al., Accurate, Large Minibatch SGD: Training ImageNet in 1 Hour (2017).
+        """
+        replicas = _COUNT.validated("replicas", replicas)
+        epochs = Number("", int, at_least=0, at_most=self.epochs)
+        warmup_epochs = epochs.validated("warmup_epochs", warmup_epochs)
+        if replicas == 1:
+            return self
+        examples = len(dataset_of(self).x_train)
+        batch_size = replicas * self.batch_size
+        before, after = (math.ceil(examples / size) for size in (self.batch_size, batch_size))
+        schedule = self.schedule
+        if isinstance(schedule, Schedule):
+            if not isinstance(schedule, PerEpoch) or schedule.steps_per_epoch != before:
+                raise ValueError(
+                    "schedule must be a constant rate, or count the epochs of the run, as by "
+                    f".per_epoch({before}). Received: schedule={schedule!r}"
+                )
+            inner, smooth = schedule.schedule, schedule.smooth
+        else:
+            inner, smooth = ConstantLR(schedule, factor=1.0), False
+        factor = linear_scaling(1.0, batch_size, self.batch_size)
+        scaled: Schedule = (inner * factor).per_epoch(after, smooth)
+        if warmup_epochs:
+            base = scaled.base_learning_rate
+            if base is None:
+                raise ValueError(
+                    "warmup_epochs must be 0 for a schedule without an initial learning rate. "
+                    f"Received: warmup_epochs={warmup_epochs}, schedule={schedule!r}"
+                )
+            rise = LinearLR(base, 1 / replicas, total_iters=warmup_epochs * after)
+            scaled = ChainedScheduler((scaled, rise))
+        return dataclasses.replace(self, schedule=scaled, batch_size=batch_size)
+
+    def key(self) -> str:
+        """A short hash of the description: equal for equal runs, and fit for a file's name."""
+        text = json.dumps(self.description(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def dataset_of(run: Run) -> Dataset:
+    """What it is trained on, loaded.
+
+    Raises:
+        DatasetError: It cannot be had, or is damaged.
+    """
+    return run.dataset if isinstance(run.dataset, Dataset) else datasets.load(run.dataset)
+
+
+def model_of(run: Run) -> keras.Model:
+    """A new model of the kind that the run trains."""
+    if isinstance(run.model, str):
+        return MODELS[run.model](initialization=run.initialization, seed=run.seed)
+    return run.model(run.seed)
+
+
+def optimizer_of(run: Run, learning_rate: Any) -> keras.Optimizer:
+    """A new optimizer of the kind that the run has, at that rate or under that schedule."""
+    # A name that Keras does not count up: for each new name of a variable, TensorFlow keeps a
+    # kernel, and with it the variable's memory.
+    arguments = {"name": run.optimizer, **run.optimizer_arguments}
+    return _optimizer(run.optimizer)(learning_rate=learning_rate, **arguments)
+
+
+def _data_digest(data: Dataset) -> str:
+    digest = hashlib.sha256()
+    for part in (data.x_train, data.y_train, data.x_test, data.y_test):
+        digest.update(f"{part.dtype}{part.shape}".encode() + np.ascontiguousarray(part).tobytes())
+    return digest.hexdigest()[:8]
+
+
+def _function_name(function: Callable[..., Any]) -> str:
+    """Its name and, since a notebook's next cell may have another one of that name, its code's."""
+    named = function if hasattr(function, "__qualname__") else type(function)
+    name = f"{named.__module__}.{named.__qualname__}"
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return name
+    # Nested code objects show their address, so they are left out.
+    constants = [each for each in code.co_consts if not isinstance(each, types.CodeType)]
+    text = f"{code.co_code!r} {constants!r} {code.co_names!r}"
+    return f"{name} {hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+def _optimizer(name: Any) -> Any:
+    """The optimizer class of that name, or None."""
+    for place in (keras.optimizers, optimizers):
+        kind = getattr(place, str(name), None)
+        if isinstance(kind, type) and issubclass(kind, keras.Optimizer):
+            return kind
+    return None

@@ -1,0 +1,105 @@
+"""Training one run to its end, here or on several devices, resumed from a backup."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from keraslr._environment import require_tensorflow, versions
+from keraslr.training._result import Progress, Result
+from keraslr.training._run import Run, dataset_of
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+
+def train(
+    run: Run,
+    *,
+    strategy: tf.distribute.Strategy | None = None,
+    backup: str | os.PathLike[str] | None = None,
+    on_progress: Progress | None = None,
+    should_stop: Callable[[], bool] | None = None,
+) -> Result:
+    """Trains a model as described.
+
+    The same run on the same machine gives the same numbers; on a GPU only after
+    `tf.config.experimental.enable_op_determinism()`. It may be called in a background thread: all
+    that Keras makes, it makes there.
+
+    Under a strategy every step is one over the whole batch, of which each replica takes its part,
+    so that loss, accuracy, rate and update are those of one device, up to rounding. Not so where a
+    model has statistics of a batch, or dropout: each replica has its own.
+
+    Args:
+        run: What to train. Its `batch_size` is that of all replicas together; see
+            `Run.on_replicas`.
+        strategy: A synchronous `tf.distribute.Strategy`, such as `MirroredStrategy` for the GPUs of
+            a machine, or `MultiWorkerMirroredStrategy`, under which all workers call this with the
+            same run. None for one device.
+        backup: Folder in which the run is kept after each epoch, and from which another call with
+            the same run goes on, after a crash or a stop, with the same numbers. One that has
+            finished is not trained again, until its file is deleted. Of several workers only the
+            chief writes, and all have to see the folder.
+        on_progress: Called some five times a second, and after each epoch, with the steps done,
+            the steps in all, and the `Result` as it stands (do not change it).
+        should_stop: Asked as often; once it says True, the run ends.
+
+    Returns:
+        The result. A loss that is not finite ends the run as "diverged", Ctrl-C as "interrupted":
+        what was done by then is in it.
+
+    Raises:
+        RuntimeError: Keras runs on another backend than TensorFlow.
+        TypeError, ValueError: The strategy is none that this can train under, has more replicas
+            than the batch examples, or the backup is damaged.
+        DatasetError: The dataset cannot be had, or is damaged.
+        OSError: The backup cannot be written; the error names the path.
+        ClusterError: Another worker is gone. Start all again, and they go on from the backup.
+    """
+    require_tensorflow()
+    from keraslr.training import _cluster
+    from keraslr.training._backup import Backup
+    from keraslr.training._trainer import Trainer
+
+    if strategy is not None:
+        _cluster.require_synchronous(strategy, run.batch_size)
+    data = dataset_of(run)
+    result = Result({**run.description(), "dataset": data.name}, versions=versions())
+    state = None
+    kept = None if backup is None else Backup(backup, run)
+    if kept is not None and (found := kept.read()) is not None:
+        before, state = found
+        result = dataclasses.replace(before, versions=result.versions)
+    epochs = len(result.train_loss)
+    trainer = Trainer(run, data, result, first_epoch=epochs, state=state, strategy=strategy)
+
+    def keep() -> None:
+        if kept is not None and is_chief(strategy):
+            kept.write(result, trainer.state())
+
+    try:
+        with _cluster.lost_workers_named(strategy):
+            if _cluster.mean_over_workers(strategy, epochs) != epochs:
+                raise ValueError(
+                    "backup must be a folder that all workers see: they found different epochs. "
+                    f"Received: backup={os.fspath(backup or '')!r}, {epochs} epochs here"
+                )
+            trainer.advance(run.epochs - epochs, on_progress, should_stop, keep)
+    except KeyboardInterrupt:
+        result.status = "interrupted"
+    return result
+
+
+def is_chief(strategy: tf.distribute.Strategy | None) -> bool:
+    """Whether this process is the one of a strategy's workers that writes results.
+
+    True without a strategy, and where all replicas are in one process.
+    """
+    if strategy is None:
+        return True
+    from keraslr.training import _cluster
+
+    return _cluster.is_chief(strategy)

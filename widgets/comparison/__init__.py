@@ -1,0 +1,5 @@
+"""The panel that compares schedules."""
+
+from widgets.comparison._panel import ComparisonPanel
+
+__all__ = ["ComparisonPanel"]

@@ -1,0 +1,387 @@
+"""Several schedules, each with several seeds, trained beside one another."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import ipywidgets
+
+from keraslr.comparison import Comparison, Curve
+from keraslr.plotting import ComparisonChart
+from keraslr.schedules import Schedule
+from keraslr.summary import Summary, summarize
+from widgets.comparison._results import (
+    downloads,
+    duration,
+    no_better_than_guessing,
+    outcome,
+    plan_in_words,
+    results_table,
+)
+from widgets.comparison._schedule_choice import ScheduleChoice
+from widgets.comparison._work import ComparisonWork
+from widgets.parts._clock import Clock
+from widgets.parts._controls import shared
+from widgets.parts._panel import GOOD, Panel, columns, guarded
+from widgets.parts._picture import Picture
+from widgets.parts._rerun import claim
+from widgets.schedule_panel import SchedulePanel
+
+# Training examples, and a batch size with which an epoch has steps enough and the documented rates,
+# which are high, let most networks live.
+_DATASETS = {"digits": (1_437, 32), "fashion_mnist": (60_000, 256), "auto": (60_000, 256)}
+_OPTIMIZERS = (
+    "SGD", "Adam", "AdamW", "Nadam", "Adamax", "RMSprop", "Adagrad", "Adadelta", "Lion", "Yogi",
+)  # fmt: skip
+_NOTE = "comes with\nthe first run"
+_WAIT, _LONGEST_WAIT = 0.2, 5.0
+
+
+class ComparisonPanel(Panel):
+    """Trains a LeNet under several schedules with several seeds, and shows them side by side.
+
+    The runs are done one after another in a thread, so the notebook stays free. The page asks for
+    news five times a second; with no page to ask, use `run(block=True)`. Runs that have ended are
+    kept: with more seeds or other schedules only what is missing is done.
+
+    Attributes:
+        choice: The schedules that are offered; `choice.chosen.value` are the names of the chosen.
+        picture: Rate, training loss and test accuracy of the chosen ones.
+
+    Args:
+        schedules: Schedules counted in epochs, by name, to be offered beside the documented ones
+            and the catalog's, and chosen at first. Without any the documented ones are chosen.
+        schedule_panel: A `SchedulePanel` whose curves can be added by a click.
+
+    Example:
+        >>> from keraslr import CosineAnnealingLR, StepLR
+        >>> panel = ComparisonPanel({"step": StepLR(0.1, 9), "cosine": CosineAnnealingLR(0.1, 30)})
+        >>> panel.choice.chosen.value
+        ('step', 'cosine')
+    """
+
+    def __init__(
+        self,
+        schedules: Mapping[str, Schedule] | None = None,
+        schedule_panel: SchedulePanel | None = None,
+    ):
+        super().__init__("keraslr-comparison-panel")
+        self.clock = Clock(self._tick)
+        self._work: ComparisonWork | None = None
+        # What was drawn last, what the last runs came to, and all that ever ended.
+        self._drawn: Comparison | None = None
+        self._last: Comparison | None = None
+        self._kept: Comparison | None = None
+        self._settings_of_last: tuple[Any, ...] = ()
+        self._planned: list[tuple[str, Summary, int]] = []
+        self._held = True
+        self.choice = ScheduleChoice(
+            schedules or {}, schedule_panel, self._show_plan, self.say_error
+        )
+        self._make_settings()
+        self._make_bar()
+        self._chart = ComparisonChart()
+        self.picture = Picture(self._chart)
+        self.table = ipywidgets.HTML(layout={"width": "100%"})
+        self.links = ipywidgets.HTML(layout={"width": "100%"})
+        self._curves: Mapping[str, Curve] = {}
+        half = {"width": "100%", "max_width": "430px"}
+        settings = [self.dataset, self.optimizer, self.epochs, self.batch_size, self.seeds]
+        buttons = ipywidgets.HBox(
+            [self.start, self.halt, self.published, self.status],
+            layout={"flex_flow": "row wrap", "align_items": "center"},
+        )
+        self.fill(
+            [
+                columns(
+                    ipywidgets.VBox([self.choice.chosen], layout=half),
+                    ipywidgets.VBox([*settings, self.log_axis], layout=half),
+                ),
+                self.choice.adding, buttons, self.progress, self.message, self.picture,
+                self.table, self.links, self.clock, self.clock.starter,
+            ]
+        )  # fmt: skip
+        self.dataset.observe(self._dataset_changed, "value")
+        for widget in settings:
+            widget.observe(self._show_plan, "value")
+        self.log_axis.observe(self._redraw, "value")
+        self.start.on_click(lambda _: self.run())
+        self.halt.on_click(lambda _: self.stop())
+        self.published.on_click(self._as_published)
+        self._held = False
+        self._show_plan()
+        claim(self)
+
+    # What a person can ask for, in code as by a click.
+
+    @property
+    def comparison(self) -> Comparison | None:
+        """The runs that are done of those asked for last; None before the first has ended."""
+        work = self._work
+        return self._last if work is None or work.comparison is None else work.comparison
+
+    @property
+    def under_way(self) -> bool:
+        """Whether it trains."""
+        return self._work is not None and self._work.under_way
+
+    def add(self, name: str, schedule: Schedule) -> None:
+        """Offers a schedule, and chooses it.
+
+        Args:
+            name: What to call it. One that was added under it before is replaced; a documented
+                one or one of the catalog stays, with another name.
+            schedule: It counts in epochs; of a `PerEpoch`, the schedule within does.
+
+        Raises:
+            TypeError, ValueError: An argument is wrong; the error names it.
+        """
+        with self.lock:
+            self.choice.add(name, schedule)
+
+    def run(self, block: bool = False) -> None:
+        """Does the runs that are missing, unless it is at it.
+
+        Args:
+            block: Whether to wait for the end, drawing on the way. Needed where no page asks for
+                news, as under nbconvert. Ctrl-C then stops it, and what is done is kept.
+        """
+        self._begin(clocked=not block)
+        work = self._work
+        if not block or work is None:
+            return
+        try:
+            while work.under_way:
+                work.wait(_WAIT)
+                self._tick()
+        except KeyboardInterrupt:
+            work.stop()
+            work.wait()
+        self._tick()
+
+    def stop(self) -> None:
+        """Ends the run under way, and begins no other; it may have ended."""
+        # No lock, and no widget: it is obeyed also while a picture is drawn, and from any thread.
+        work = self._work
+        if work is not None:
+            work.stop()
+
+    def close(self) -> None:
+        """Stops what runs, and takes the panel off the page."""
+        work = self._work
+        if work is not None:
+            work.stop()
+            work.wait(_LONGEST_WAIT)
+        self.clock.stop()
+        super().close()
+
+    # Set-up.
+
+    def _make_settings(self) -> None:
+        self.dataset = ipywidgets.Dropdown(
+            options=[
+                ("scikit-learn's digits (small, quick)", "digits"),
+                ("Fashion-MNIST", "fashion_mnist"),
+                ("Fashion-MNIST, or digits where it cannot be had", "auto"),
+            ],
+            value="digits", **shared("dataset"),
+        )  # fmt: skip
+        self.optimizer = ipywidgets.Dropdown(options=_OPTIMIZERS, **shared("optimizer"))
+        self.epochs = ipywidgets.IntSlider(
+            value=30, min=1, max=100,
+            **shared("epochs", "The schedules of the list are sized for 30."),
+        )  # fmt: skip
+        self.batch_size = ipywidgets.BoundedIntText(
+            value=_DATASETS["digits"][1], min=1, max=60_000, **shared("batch size")
+        )
+        self.seeds = ipywidgets.IntSlider(
+            value=2, min=1, max=10,
+            **shared("seeds", "Runs of each schedule, from other first weights."),
+        )  # fmt: skip
+        self.log_axis = ipywidgets.Checkbox(value=False, **shared("log loss axis"))
+
+    def _make_bar(self) -> None:
+        self.start = ipywidgets.Button(description="Run", icon="play", button_style="primary")
+        self.halt = ipywidgets.Button(description="Stop", icon="stop", disabled=True)
+        self.published = ipywidgets.Button(
+            description="As published", icon="book",
+            tooltip="Sets the documented runs: Fashion-MNIST, 30 epochs, batch size 256. Without "
+            "a GPU each takes minutes.",
+        )  # fmt: skip
+        self.progress = ipywidgets.FloatProgress(
+            value=0, min=0, max=1, layout={"width": "100%", "height": "14px"}
+        )
+        self.status = ipywidgets.HTML(layout={"flex": "1 1 300px", "margin": "2px 8px"})
+        self.status.add_class("keraslr-status")
+
+    # Before a run.
+
+    def _settings(self) -> tuple[Any, ...]:
+        return (
+            self.dataset.value, self.optimizer.value, self.epochs.value, self.batch_size.value,
+        )  # fmt: skip
+
+    @guarded
+    def _dataset_changed(self, change: Any) -> None:
+        # A batch size that a person has set stays.
+        if self.batch_size.value == _DATASETS[change["old"]][1]:
+            self.batch_size.value = _DATASETS[change["new"]][1]
+
+    @guarded
+    def _as_published(self, _: Any = None) -> None:
+        if self.under_way:
+            return
+        self._held = True
+        try:
+            self.dataset.value, self.optimizer.value = "fashion_mnist", "SGD"
+            self.epochs.value, self.batch_size.value = 30, 256
+            self.choice.choose(self.choice.documented)
+        finally:
+            self._held = False
+        self._show_plan()
+
+    @guarded
+    def _show_plan(self, _: Any = None) -> None:
+        if self._held or self.under_way:
+            return
+        self._plan()
+        self.progress.value = 0.0
+        self._draw(self._known_curves())
+        self._say_plan()
+
+    def _say_plan(self) -> None:
+        schedules = {
+            name: self.choice.in_steps(name, per_epoch) for name, _, per_epoch in self._planned
+        }
+        self.say(
+            *plan_in_words(schedules, self.epochs.value, self.seeds.value, self.optimizer.value)
+        )
+
+    @guarded
+    def _redraw(self, _: Any = None) -> None:
+        self._draw(self._curves)
+
+    def _draw(self, curves: Mapping[str, Curve]) -> None:
+        self._curves = curves
+        self._chart.draw(curves, self._planned, note=_NOTE, log=self.log_axis.value)
+        self.picture.show()
+
+    def _plan(self) -> None:
+        names = self.choice.chosen.value
+        if not names:
+            raise ValueError("Choose a schedule; Ctrl (or Command) and a click chooses several.")
+        # Those of the last runs first: they keep their colours, which the table shows too.
+        before = [] if self._last is None else self._last.names
+        names = [
+            *(name for name in before if name in names),
+            *(name for name in names if name not in before),
+        ]
+        per_epoch = math.ceil(_DATASETS[self.dataset.value][0] / self.batch_size.value)
+        steps = self.epochs.value * per_epoch
+        self._planned = [
+            (name, summarize(self.choice.in_steps(name, per_epoch), steps), per_epoch)
+            for name in names
+        ]
+
+    def _known_curves(self) -> dict[str, Curve]:
+        """Of the last runs, those that are chosen again with all else as it was."""
+        if self._last is None or self._settings() != self._settings_of_last:
+            return {}
+        ran = {run.name: run.schedule for run in self._last.runs}
+        again = {
+            name for name, _, per_epoch in self._planned
+            if ran.get(name) == self.choice.in_steps(name, per_epoch)
+        }  # fmt: skip
+        return {name: curve for name, curve in self._last.curves().items() if name in again}
+
+    # While it runs.
+
+    @guarded
+    def _begin(self, clocked: bool) -> None:
+        self._tick()
+        if self.under_way:
+            return
+        self._plan()
+        self._say_plan()
+        # Made now: the list may change while it trains.
+        schedules = {name: self.choice.in_steps(name, 1) for name, *_ in self._planned}
+        self._work = ComparisonWork(
+            schedules,
+            self.dataset.value,
+            {
+                "optimizer": self.optimizer.value,
+                "epochs": self.epochs.value,
+                "batch_size": self.batch_size.value,
+                "seeds": self.seeds.value,
+                "earlier": self._kept,
+            },
+        )
+        self._settings_of_last = self._settings()
+        self._enable(False)
+        self.links.value = ""
+        self._show_progress(self._work)
+        if clocked:
+            self.clock.start()
+
+    @guarded
+    def _tick(self) -> None:
+        work = self._work
+        if work is None:
+            return
+        # Asked first: what the thread wrote last is then seen below.
+        over = not self.under_way
+        if work.comparison is not None and work.comparison is not self._drawn:
+            self._drawn = work.comparison
+            self._draw(work.comparison.curves())
+            self.table.value = results_table(work.comparison)
+        if over:
+            self._ended(work)
+        else:
+            self._show_progress(work)
+
+    def _show_progress(self, work: ComparisonWork) -> None:
+        if work.at is None:
+            text, share = "Preparing ...", 0.0
+        else:
+            run, runs, share = work.at
+            text = f"Run {min(work.ended + 1, runs)} of {runs}: {run.name}, seed {run.seed}"
+            left = work.seconds_left
+            if left is not None:
+                text += f"; {duration(left)} left"
+        if work.stopping:
+            text = "Stopping ..."
+        self.progress.value = share
+        self.status.value = html.escape(text)
+
+    def _ended(self, work: ComparisonWork) -> None:
+        self._work = None
+        self.clock.stop()
+        self._enable(True)
+        done = work.comparison
+        if done is not None:
+            self._last = done
+            kept = self._kept or Comparison((), ())
+            self._kept = Comparison(kept.runs + done.runs, kept.results + done.results)
+            self.links.value = downloads(done)
+        self.status.value = ""
+        if work.error is not None:
+            self.say_error(work.error)
+            return
+        assert done is not None
+        lines = outcome(done, work.ended, work.seconds)
+        if done.interrupted:
+            self.say(*lines, work.note)
+            return
+        self.progress.value = 1.0
+        self.say(*lines, work.note, no_better_than_guessing(done), colour=GOOD)
+
+    def _enable(self, on: bool) -> None:
+        for widget in (
+            self.choice.chosen, self.dataset, self.optimizer, self.epochs, self.batch_size,
+            self.seeds, self.published, self.start,
+        ):  # fmt: skip
+            widget.disabled = not on
+        self.halt.disabled = on

@@ -1,0 +1,180 @@
+"""What a comparison panel says: the plan, a table of the results, and files to download."""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Mapping
+
+from keraslr import check
+from keraslr._files import with_null
+from keraslr.comparison import FIGURES, Comparison, Row
+from keraslr.plotting import line_style
+from keraslr.published import Published, collapsed, published_figures
+from keraslr.schedules import PerEpoch
+from keraslr.summary import summarize
+from widgets.parts._downloads import csv_text, link
+from widgets.parts._panel import table
+
+_HEAD = ("schedule", "seeds", "train loss", "train acc.", "test acc.", "seconds")
+_PER_EPOCH = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
+_SGD_RATE = 0.03
+_MOST_FINDINGS = 4
+_SMALL = '<div style="line-height: 1.45; font-size: 12px">{}</div>'
+
+
+def plan_in_words(
+    schedules: Mapping[str, PerEpoch], epochs: int, seeds: int, optimizer: str
+) -> list[str]:
+    """How much there is to be done, and what is to be known of the schedules before."""
+    per_epoch = next(iter(schedules.values())).steps_per_epoch
+    steps, runs = epochs * per_epoch, len(schedules) * seeds
+    each = "each " if runs > 1 else ""
+    plan = (
+        f"{_count(runs, 'run')} ({_count(len(schedules), 'schedule')}, {_count(seeds, 'seed')}), "
+        f"{each}of {_count(epochs, 'epoch')} of {_count(per_epoch, 'step')}: "
+        f"{_count(runs * steps, 'step')} in all."
+    )
+    lines = [plan]
+    peak = max(summarize(schedule, steps).peak for schedule in schedules.values())
+    if optimizer != "SGD" and peak > _SGD_RATE:
+        lines.append(f"Rates of up to {peak:.2g} suit SGD; {optimizer} may need lower ones.")
+    findings = [
+        f"{name}: {finding}"
+        for name, schedule in schedules.items()
+        for finding in check(schedule, steps, per_epoch)
+    ]
+    if len(findings) > _MOST_FINDINGS:
+        rest = len(findings) - _MOST_FINDINGS + 1
+        findings[_MOST_FINDINGS - 1 :] = [f"... and {rest} more findings."]
+    return lines + findings
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
+def published(comparison: Comparison) -> dict[str, Published]:
+    """The published figures of those schedules that have some."""
+    first = {run.name: run for run in reversed(comparison.runs)}
+    found = {name: published_figures(first[name]) for name in comparison.names}
+    return {name: each for name, each in found.items() if each is not None}
+
+
+def results_table(comparison: Comparison) -> str:
+    """HTML: figures after the last epoch, a row a schedule, and the published ones below theirs."""
+    known = published(comparison)
+    rows = []
+    for index, row in enumerate(comparison.rows()):
+        rows.append(_cells(row, line_style(index)["color"]))
+        if row.name in known:
+            each = known[row.name]
+            said = "published" if each.way == "as run" else "published*"
+            figures = [f"{each.figures[figure]:.3f}" for figure in FIGURES]
+            rows.append([_grey(text) for text in (f"&emsp;{said}", "", *figures, "")])
+    notes = [f"* {name}: {each.note}" for name, each in known.items() if each.note]
+    if notes:
+        notes.insert(0, "* The source meant this run, and printed the figures of another:")
+    small = "".join(_SMALL.format(html.escape(note)) for note in notes)
+    title = f'<div style="line-height: 1.5"><b>{html.escape(comparison.title)}</b></div>'
+    # Of no width by itself, so that a table wider than the page scrolls and does not widen it.
+    scrolled = f'<div style="width: 0; min-width: 100%">{table(_HEAD, rows)}</div>'
+    return title + scrolled + small
+
+
+def outcome(comparison: Comparison, now: int, seconds: float) -> list[str]:
+    """What came of the runs: how many are done, `now` of them in these seconds."""
+    rows = comparison.rows()
+    diverged = sum(row.diverged for row in rows)
+    done = sum(row.finished for row in rows) + diverged
+    said = f"{done} of {_count(len(comparison.runs), 'run')} done"
+    apart = [f"{diverged} of them diverged."] if diverged else []
+    if comparison.interrupted:
+        return [f"Stopped after {duration(seconds)}: {said}, and kept. Run does the rest.", *apart]
+    return [f"{said}, {now} of them now, in {duration(seconds)}.", *apart]
+
+
+def duration(seconds: float) -> str:
+    """A time in words."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02d} min" if minutes else f"{rest} s"
+
+
+def no_better_than_guessing(comparison: Comparison) -> str:
+    """A sentence about the networks that have learned nothing; "" where all have learned."""
+    said = []
+    for name in comparison.names:
+        runs = comparison.of(name)
+        dead = sum(
+            collapsed({"status": r.status, "train_accuracy": r.train_accuracy}) for r in runs
+        )
+        said += [f"{name} ({dead} of {len(runs)})"] if dead else []
+    if not said:
+        return ""
+    return (
+        f"No better than guessing at the end: {', '.join(said)}. Either too high a rate has killed "
+        "the units, or there were too few steps."
+    )
+
+
+def _cells(row: Row, colour: str) -> list[str]:
+    runs = row.finished + row.diverged + row.missing
+    seeds = str(runs) if row.finished == runs else f"{row.finished} of {runs}"
+    seeds += f", {row.diverged} diverged" if row.diverged else ""
+    figures = []
+    for figure in FIGURES:
+        mean, deviation = row.figures[figure]
+        form = ".3f" if mean >= 0.001 or mean == 0 else ".1e"
+        spread = f" ± {deviation:{form}}" if row.finished > 1 else ""
+        figures.append(f"{mean:{form}}{spread}" if row.finished else "&ndash;")
+    return [
+        f'<span style="color: {colour}">&#9632;</span> {html.escape(row.name)}',
+        seeds,
+        *figures,
+        f"{row.seconds:.1f}" if row.finished else "&ndash;",
+    ]
+
+
+def _grey(text: str) -> str:
+    return f'<span style="opacity: .7">{text}</span>'
+
+
+def downloads(comparison: Comparison) -> str:
+    """HTML: links to the results as JSON and as CSV."""
+    return (
+        "Download: "
+        + " &nbsp; ".join(
+            (
+                link("comparison.json", to_json(comparison), "application/json", "comparison.json"),
+                link("comparison.csv", to_csv(comparison), "text/csv", "comparison.csv"),
+            )
+        )
+        + " (a line an epoch)"
+    )
+
+
+def to_json(comparison: Comparison) -> str:
+    """The table, the published figures, and every run with its figures by epoch."""
+    summary = comparison.summary()
+    for run, result in zip(summary["runs"], comparison.results, strict=True):
+        if result is not None:
+            run |= {name: with_null(getattr(result, name)) for name in _PER_EPOCH}
+            run["wall_time"], run["device"] = result.wall_time, result.device
+    summary["published"] = {
+        name: {"way": each.way, **each.figures} for name, each in published(comparison).items()
+    }
+    return json.dumps(summary, indent=1, allow_nan=False)
+
+
+def to_csv(comparison: Comparison) -> str:
+    """A line an epoch of each run; the learning rate is that of the epoch's first step."""
+    rows = []
+    for run, result in zip(comparison.runs, comparison.results, strict=True):
+        if result is None:
+            continue
+        per_epoch = run.schedule.steps_per_epoch if isinstance(run.schedule, PerEpoch) else 0
+        for epoch in range(len(result.train_loss)):
+            figures = [getattr(result, name)[epoch] for name in _PER_EPOCH]
+            rate = result.learning_rate[epoch * per_epoch] if per_epoch else ""
+            rows.append((run.name, run.seed, result.status, epoch + 1, rate, *figures))
+    return csv_text(("schedule", "seed", "status", "epoch", "learning_rate", *_PER_EPOCH), rows)

@@ -1,0 +1,131 @@
+"""What every panel is: a box with a message line, whose handlers never end in a traceback."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import html
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import ipywidgets
+
+from widgets.parts._picture import Picture
+
+_Handler = TypeVar("_Handler", bound=Callable[..., Any])
+
+ERROR, GOOD, PLAIN = "#b00020", "#1b6e3c", "inherit"
+
+# Said once a panel, because a page may hold just one of them.
+_CSS = """<style>
+.keraslr-panel { max-width: 1120px; }
+.keraslr-panel .widget-html-content { min-width: 0; }
+.keraslr-panel .widget-label { overflow: hidden; text-overflow: ellipsis; }
+.keraslr-panel .lm-TabBar .lm-TabBar-tab, .keraslr-panel .p-TabBar .p-TabBar-tab {
+  min-width: max-content !important; }
+.keraslr-message .widget-html-content { line-height: 1.45; min-height: 1.45em; }
+.keraslr-panel table.keraslr-table { border-collapse: collapse; font-size: 13px; }
+.keraslr-panel table.keraslr-table td, .keraslr-panel table.keraslr-table th {
+  padding: 2px 10px 2px 0; text-align: left; white-space: nowrap; line-height: 1.5; }
+.keraslr-panel table.keraslr-table td.number, .keraslr-panel table.keraslr-table th.number {
+  text-align: right; font-variant-numeric: tabular-nums; }
+.keraslr-panel .keraslr-scroll { overflow-x: auto; }
+.keraslr-panel pre { white-space: pre-wrap; overflow-wrap: anywhere; line-height: 1.4;
+  font-size: 12px; padding: 8px; margin: 2px 0 8px; border: 1px solid rgba(128, 128, 128, .35);
+  border-radius: 4px; }
+</style>"""
+
+
+class Panel(ipywidgets.VBox):
+    """A box of controls with a picture.
+
+    Attributes:
+        picture: What it shows.
+        message: The line that says what is wrong, or what was found.
+        lock: Held while a handler runs. Messages of the page may arrive on another thread than
+            that of the cells.
+    """
+
+    picture: Picture
+
+    def __init__(self, dom_class: str):
+        self.lock = threading.RLock()
+        self.message = ipywidgets.HTML(layout={"width": "100%"})
+        self.message.add_class("keraslr-message")
+        super().__init__(layout={"width": "auto"})
+        self.add_class("keraslr-panel")
+        self.add_class(dom_class)
+
+    def fill(self, children: Sequence[ipywidgets.Widget]) -> None:
+        """Sets what the panel shows."""
+        self.children = [ipywidgets.HTML(_CSS, layout={"display": "none"}), *children]
+
+    def _repr_mimebundle_(self, **keywords: Any) -> Any:
+        """What a notebook shows: the panel, and without a kernel its picture."""
+        bundle = super()._repr_mimebundle_(**keywords)
+        if bundle:
+            bundle["image/png"] = base64.b64encode(self.picture.value).decode()
+        return bundle
+
+    def close(self) -> None:
+        """Takes the panel and all it holds off the page."""
+        dispose(*self.children)
+        super().close()
+
+    def say(self, *lines: str, colour: str = PLAIN) -> None:
+        """Replaces the message; each line is text, not HTML."""
+        text = "<br>".join(html.escape(line) for line in lines if line)
+        shown = f'<span style="color: {colour}">{text}</span>' if text else ""
+        if self.message.value != shown:
+            self.message.value = shown
+
+    def say_error(self, error: BaseException) -> None:
+        """Says an error in the message line."""
+        self.say(str(error) or type(error).__name__, colour=ERROR)
+
+
+def guarded(handler: _Handler) -> _Handler:
+    """A panel's handler: one at a time, and an error is a message in the panel."""
+
+    @functools.wraps(handler)
+    def wrapper(self: Panel, *arguments: Any, **keywords: Any) -> Any:
+        with self.lock:
+            try:
+                return handler(self, *arguments, **keywords)
+            except Exception as error:  # whatever it is, it belongs before the person's eyes
+                self.say_error(error)
+                return None
+
+    return wrapper  # type: ignore[return-value]
+
+
+def dispose(*widgets: ipywidgets.Widget) -> None:
+    """Closes widgets that are shown no more, with all they hold."""
+    for widget in widgets:
+        dispose(*getattr(widget, "children", ()))
+        widget.close()
+
+
+def columns(*children: ipywidgets.Widget) -> ipywidgets.HBox:
+    """Children side by side where there is room, one below the other where there is not."""
+    return ipywidgets.HBox(
+        list(children), layout={"flex_flow": "row wrap", "grid_gap": "2px 24px", "width": "100%"}
+    )
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], numbers: int = 1) -> str:
+    """An HTML table; the columns from number `numbers` on hold numbers. Cells are HTML."""
+
+    def line(cells: Sequence[str], tag: str) -> str:
+        inner = "".join(
+            f"<{tag}{' class=number' if index >= numbers else ''}>{cell}</{tag}>"
+            for index, cell in enumerate(cells)
+        )
+        return f"<tr>{inner}</tr>"
+
+    body = "".join(line(row, "td") for row in rows)
+    return (
+        f'<div class="keraslr-scroll"><table class="keraslr-table">{line(head, "th")}{body}'
+        "</table></div>"
+    )

@@ -1,0 +1,170 @@
+"""The controls that make a schedule: a strategy of the catalog, its parameters, a warm-up."""
+
+from __future__ import annotations
+
+import contextlib
+import html
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import ipywidgets
+
+from keraslr.catalog import CATALOG, Range, Strategy, find
+from keraslr.schedules import PerEpoch, Schedule, Warmup, parameters
+from widgets.parts._controls import assign, control, read, shared, slider
+from widgets.parts._panel import columns, dispose
+
+# A warm-up leads up to any strategy, so it is a slider and not a choice of its own.
+STRATEGIES = [each.name for each in CATALOG.values() if each.is_schedule and each.cls is not Warmup]
+_CLOCKS = (("once an epoch", False), ("at every step", True))
+_RATES = "initial_learning_rate", "max_lr"
+
+
+class ScheduleForm(ipywidgets.VBox):
+    """Controls for a schedule that counts in epochs.
+
+    Attributes:
+        strategy: Dropdown of the catalog's names.
+        controls: The strategy's parameters by name.
+        warmup: Epochs of warm-up.
+        clock: Whether the rate changes once an epoch or at every step.
+        common, extra: Boxes below whose controls a panel may put more.
+    """
+
+    def __init__(self, strategy: str, on_change: Callable[[], None]):
+        self._on_change, self._held = on_change, False
+        self.strategy = ipywidgets.Dropdown(
+            options=STRATEGIES, value=_schedule_strategy(strategy).name, **shared("strategy")
+        )
+        self.warmup = slider(
+            Range(0, 30, 0), whole=True,
+            **shared("warm-up", "Epochs in which the rate rises to the schedule's first one."),
+        )  # fmt: skip
+        self.clock = ipywidgets.Dropdown(
+            options=_CLOCKS, value=False,
+            **shared("rate changes", "At every step the schedule runs on within an epoch, too."),
+        )  # fmt: skip
+        self.about = ipywidgets.HTML(layout={"width": "100%"})
+        self.controls: dict[str, ipywidgets.Widget] = {}
+        half = {"width": "100%", "max_width": "430px"}
+        self.common = ipywidgets.VBox([self.strategy, self.warmup, self.clock], layout=half)
+        self._parameters = ipywidgets.VBox(layout={"width": "100%"})
+        self.extra = ipywidgets.VBox(layout={"width": "100%"})
+        right = ipywidgets.VBox([self._parameters, self.extra], layout=half)
+        super().__init__([columns(self.common, right), self.about], layout={"width": "100%"})
+        self.strategy.observe(self._choose, "value")
+        self.warmup.observe(self._changed, "value")
+        self.clock.observe(self._changed, "value")
+        self._choose()
+
+    @property
+    def label(self) -> str:
+        """The strategy and what differs from the catalog's values: short enough for a legend."""
+        strategy, parts = CATALOG[self.strategy.value], [self.strategy.value]
+        for name, widget in self.controls.items():
+            with contextlib.suppress(ValueError):
+                value = read(name, widget)
+                if value != strategy.values[name].default:
+                    shown = f"{value:.3g}" if isinstance(value, float) else str(value)
+                    parts.append(f"{name}={shown if len(shown) < 20 else '...'}")
+        if self.warmup.value:
+            parts.append(f"warm-up {self.warmup.value}")
+        if self.clock.value:
+            parts.append("every step")
+        return ", ".join(parts)
+
+    def in_epochs(self, factor: float = 1.0) -> Schedule:
+        """The schedule, counted in epochs, its rates (but not a warm-up's first) times a factor.
+
+        Raises:
+            TypeError, ValueError: A parameter is wrong; the error names it.
+        """
+        arguments = {name: read(name, widget) for name, widget in self.controls.items()}
+        schedule: Schedule = CATALOG[self.strategy.value].build(**arguments)
+        if factor != 1.0:
+            schedule = schedule * factor
+        return schedule.with_warmup(self.warmup.value) if self.warmup.value else schedule
+
+    def in_steps(self, steps_per_epoch: int, factor: float = 1.0) -> PerEpoch:
+        """The schedule as an optimizer takes it.
+
+        Raises:
+            TypeError, ValueError: A parameter is wrong; the error names it.
+        """
+        return self.in_epochs(factor).per_epoch(steps_per_epoch, smooth=self.clock.value)
+
+    def load(self, strategy: str, **values: Any) -> None:
+        """Shows a strategy with the catalog's values, but for those that are given.
+
+        Raises:
+            TypeError, ValueError: There is no such strategy or parameter; the error names it.
+        """
+        known = _schedule_strategy(strategy)
+        unknown = [name for name in values if name not in known.values]
+        if unknown:
+            raise TypeError(
+                f"values of {known.name} must be among its parameters: {', '.join(known.values)}. "
+                f"Received: {unknown[0]}={values[unknown[0]]!r}"
+            )
+        with self._at_once():
+            self.warmup.value = 0
+            if self.strategy.value == known.name:
+                self._choose()
+            self.strategy.value = known.name
+            for name, value in values.items():
+                assign(self.controls[name], value)
+
+    def set_rate(self, rate: float) -> None:
+        """Sets the rate that the strategy starts from or rises to.
+
+        Raises:
+            ValueError: It has no such rate.
+        """
+        name = next((name for name in _RATES if name in self.controls), None)
+        if name is None:
+            raise ValueError(
+                f'strategy must be one with a single rate to set. Received: "{self.strategy.value}"'
+            )
+        assign(self.controls[name], rate)
+
+    @contextlib.contextmanager
+    def _at_once(self) -> Iterator[None]:
+        """Several changes, of which only the last is reported."""
+        self._held = True
+        try:
+            yield
+        finally:
+            self._held = False
+            self._changed()
+
+    def _choose(self, _: Any = None) -> None:
+        strategy = CATALOG[self.strategy.value]
+        declared = parameters(strategy.cls)
+        self.controls = {}
+        for name, value in strategy.values.items():
+            widget = control(name, declared[name], value)
+            if widget is not None:
+                self.controls[name] = widget
+                widget.observe(self._changed, "value")
+        old = self._parameters.children
+        self._parameters.children = list(self.controls.values())
+        dispose(*old)
+        self.about.value = (
+            f"<b>{strategy.cls.__name__}</b> &ndash; good: {html.escape(strategy.good)}. "
+            f"Beware: {html.escape(strategy.bad)}."
+        )
+        self._changed()
+
+    def _changed(self, _: Any = None) -> None:
+        if not self._held:
+            self._on_change()
+
+
+def _schedule_strategy(name: str) -> Strategy:
+    strategy = find(name)
+    if strategy.name not in STRATEGIES:
+        raise ValueError(
+            f"strategy must be a schedule that stands by itself: {', '.join(STRATEGIES)}. "
+            f"Received: {strategy.name!r}"
+        )
+    return strategy

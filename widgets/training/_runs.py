@@ -1,0 +1,276 @@
+"""The runs of a training panel: a table to name, show, compare, remove and export them."""
+
+from __future__ import annotations
+
+import dataclasses
+import html
+import json
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import ipywidgets
+import numpy as np
+
+from keraslr._files import with_null
+from keraslr.plotting import TrainingCurve, line_style
+from keraslr.schedules import PerEpoch
+from keraslr.summary import summarize, thinned
+from keraslr.training import LiveRun
+from widgets.parts._downloads import csv_text, link
+from widgets.parts._panel import columns, dispose
+
+_HEAD = (
+    "show", "name", "schedule", "epochs", "train loss", "test loss", "train acc.", "test acc.",
+    "time", "state", "",
+)  # fmt: skip
+_GRID = "44px 210px minmax(120px, 1.6fr) 52px 74px 70px 74px 70px 58px minmax(74px, .8fr) 36px"
+_ONE_LINE = "display: block; white-space: nowrap; overflow: hidden; text-overflow: ellipsis"
+_POINTS = 600
+
+
+@dataclasses.dataclass(eq=False)
+class KeptRun:
+    """A run and its row.
+
+    Attributes:
+        live: The run.
+        schedule: What it was asked to follow, for a person.
+        style: Number of its line's style.
+        show: Whether it is drawn.
+        name: Its name, which can be edited.
+        cells: The figures, in the table's order.
+        remove: Takes it out of the table.
+    """
+
+    live: LiveRun
+    schedule: str
+    style: int
+    show: ipywidgets.Checkbox
+    name: ipywidgets.Text
+    cells: dict[str, ipywidgets.HTML]
+    remove: ipywidgets.Button
+
+    @property
+    def widgets(self) -> list[ipywidgets.Widget]:
+        """The row."""
+        return [self.show, self.name, *self.cells.values(), self.remove]
+
+    def fill(self) -> None:
+        """Writes the figures as they stand."""
+        result, live = self.live.result, self.live
+        done = len(result.test_accuracy)
+        figures = {
+            "schedule": html.escape(self.schedule),
+            "epochs": str(done),
+            "train loss": _last(result.train_loss),
+            "test loss": _last(result.test_loss),
+            "train acc.": _last(result.train_accuracy),
+            "test acc.": _last(result.test_accuracy),
+            "time": f"{result.wall_time or sum(result.epoch_seconds):.0f} s",
+            "state": live.state,
+        }
+        for column, text in figures.items():
+            shown = f'<span title="{text}" style="{_ONE_LINE}">{text}</span>'
+            if self.cells[column].value != shown:
+                self.cells[column].value = shown
+
+    def curve(self) -> TrainingCurve:
+        """What is drawn of it."""
+        record, per_epoch = self.live.record(), self.live.steps_per_epoch
+        if not per_epoch:
+            return TrainingCurve(self.name.value, self.style)
+        begin = self.live.first_step / per_epoch
+        steps = np.arange(1, len(record.loss) + 1) / per_epoch + begin
+        times, loss = thinned(steps, record.loss)
+        _, accuracy = thinned(steps, record.accuracy)
+        tests = np.asarray(record.test_steps) / per_epoch + begin
+        planned = self.live.planned
+        at = _some(len(record.learning_rate))
+        ahead = _some(len(planned))
+        return TrainingCurve(
+            self.name.value, self.style, times, loss, accuracy,
+            tests, np.asarray(record.test_loss), np.asarray(record.test_accuracy),
+            at / per_epoch + begin, record.learning_rate[at],
+            ahead / per_epoch + begin, planned[ahead],
+        )  # fmt: skip
+
+    @property
+    def end(self) -> float:
+        """Where its last planned epoch ends, counted from the first of the run it came from."""
+        per_epoch = self.live.steps_per_epoch
+        steps = self.live.progress.steps
+        return (self.live.first_step + steps) / per_epoch if steps and per_epoch else 0.0
+
+
+class KeptRuns(ipywidgets.VBox):
+    """The table of runs.
+
+    Attributes:
+        kept: The runs.
+        next_style: Number of the style that the next one's line gets.
+
+    Args:
+        on_change: Called when a row was renamed, shown, hidden or removed.
+    """
+
+    def __init__(self, on_change: Callable[[], None]):
+        self._on_change, self.next_style = on_change, 0
+        self.kept: list[KeptRun] = []
+        self._grid = ipywidgets.GridBox(
+            layout={
+                "grid_template_columns": _GRID, "grid_gap": "0 8px", "align_items": "center",
+                "min_width": "900px",
+            }
+        )  # fmt: skip
+        self.export = ipywidgets.Button(
+            description="Export all runs", icon="download", disabled=True,
+            layout={"width": "150px"},
+        )  # fmt: skip
+        self.links = ipywidgets.HTML()
+        self.export.on_click(lambda _: self._export())
+        scroll = ipywidgets.Box([self._grid], layout={"overflow": "auto hidden", "width": "100%"})
+        super().__init__([scroll, columns(self.export, self.links)], layout={"width": "100%"})
+        self._arrange()
+
+    def __iter__(self) -> Iterator[KeptRun]:
+        return iter(self.kept)
+
+    def __len__(self) -> int:
+        return len(self.kept)
+
+    def unique(self, name: str) -> str:
+        """The name, with a number where another run has it."""
+        taken, free, number = {each.name.value for each in self.kept}, name, 1
+        while free in taken:
+            number += 1
+            free = f"{name} ({number})"
+        return free
+
+    def add(self, live: LiveRun, name: str, schedule: str) -> KeptRun:
+        """Keeps a run under that name."""
+        style = self.next_style
+        self.next_style += 1
+        colour = line_style(style)["color"]
+        kept = KeptRun(
+            live, schedule, style,
+            ipywidgets.Checkbox(
+                value=True, indent=False, layout={"width": "40px"}
+            ),
+            ipywidgets.Text(
+                value=name, continuous_update=False,
+                layout={"width": "206px", "border": f"2px solid {colour}"},
+            ),
+            {column: ipywidgets.HTML() for column in _HEAD[2:-1]},
+            ipywidgets.Button(icon="times", tooltip="Remove", layout={"width": "34px"}),
+        )  # fmt: skip
+        kept.show.observe(lambda _: self._on_change(), "value")
+        kept.name.observe(lambda change: self._rename(kept, change), "value")
+        kept.remove.on_click(lambda _: self.remove(kept))
+        kept.fill()
+        self.kept.append(kept)
+        self._arrange()
+        return kept
+
+    def remove(self, kept: KeptRun) -> None:
+        """Takes a run out, and stops it."""
+        if kept in self.kept:
+            kept.live.stop()
+            self.kept.remove(kept)
+            self._arrange()
+            dispose(*kept.widgets)
+            self._on_change()
+
+    def fill(self) -> None:
+        """Writes all figures as they stand."""
+        for kept in self.kept:
+            kept.fill()
+
+    def to_json(self) -> str:
+        """All runs, with every step."""
+        runs = []
+        for kept in self.kept:
+            plain = json.loads(kept.live.result.to_json())
+            runs.append({"name": kept.name.value, **plain})
+        return json.dumps(with_null(runs), indent=1, allow_nan=False)
+
+    def to_csv(self) -> str:
+        """All runs, a line an epoch."""
+        head = (
+            "name", "schedule", "epoch", "train_loss", "train_accuracy", "test_loss",
+            "test_accuracy", "learning_rate", "seconds",
+        )  # fmt: skip
+        rows: list[tuple[Any, ...]] = []
+        for kept in self.kept:
+            record, result = kept.live.record(), kept.live.result
+            for index, step in enumerate(record.test_steps):
+                rows.append(
+                    (
+                        kept.name.value, kept.schedule, index + 1, record.train_loss[index],
+                        record.train_accuracy[index], record.test_loss[index],
+                        record.test_accuracy[index], float(record.learning_rate[step - 1]),
+                        result.epoch_seconds[index],
+                    )
+                )  # fmt: skip
+        return csv_text(head, rows)
+
+    def _rename(self, kept: KeptRun, change: Any) -> None:
+        others = {each.name.value for each in self.kept if each is not kept}
+        name = change["new"].strip()
+        if not name or name in others:
+            # A name that says nothing, or that is another run's, does not come about.
+            kept.name.value = change["old"]
+            return
+        self._on_change()
+
+    def _arrange(self) -> None:
+        head = [
+            ipywidgets.HTML(
+                f'<b style="white-space: nowrap">{text}</b>', layout={"margin": "0 2px"}
+            )
+            for text in _HEAD
+        ]
+        old = self._grid.children[: len(_HEAD)]
+        cells = [widget for kept in self.kept for widget in kept.widgets]
+        self._grid.children = (
+            [*head, *cells]
+            if self.kept
+            else [
+                ipywidgets.HTML(
+                    "Runs are kept here to compare them.", layout={"grid_column": "1 / -1"}
+                )
+            ]
+        )
+        dispose(*old)
+        self.export.disabled = not self.kept
+        self.links.value = ""
+
+    def _export(self) -> None:
+        # Made when they are asked for: every step of every run is in them.
+        self.links.value = " &nbsp; ".join(
+            (
+                link("runs.json", self.to_json(), "application/json", "runs.json (every step)"),
+                link("runs.csv", self.to_csv(), "text/csv", "runs.csv (a line an epoch)"),
+            )
+        )
+
+
+def plan_curve(schedule: PerEpoch, epochs: int, style: int) -> TrainingCurve:
+    """A schedule over so many epochs, as a plan alone."""
+    summary = summarize(schedule, epochs * schedule.steps_per_epoch)
+    times = np.append(summary.at, summary.steps) / schedule.steps_per_epoch
+    rates = np.append(summary.rates, summary.rates[-1:])
+    return TrainingCurve("next run", style, planned_times=times, planned=rates)
+
+
+def _last(values: list[float]) -> str:
+    if not values:
+        return "&ndash;"
+    return f"{values[-1]:.4f}" if math.isfinite(values[-1]) else "not finite"
+
+
+def _some(n: int) -> np.ndarray:
+    """As many of n places as a picture shows, with the last one."""
+    if not n:
+        return np.empty(0, np.int64)
+    return np.unique(np.append(np.arange(0, n, max(1, n // _POINTS)), n - 1))
