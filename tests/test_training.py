@@ -223,10 +223,10 @@ def test_progress_is_told_up_to_the_last_step(slices_of):
 
 
 def test_the_numbers_do_not_depend_on_the_slices(slices_of):
-    results = []
+    results, told = [], []
     for steps in (1, 5, STEPS, 10**6):
         slices_of(steps)
-        told = []
+        told.clear()
         results.append(train(Run("it", 0.1, **SMALL), on_progress=lambda *_: told.append(1)))
         assert len(told) == 2 * -(-STEPS // steps)
     slices_of("")
@@ -238,18 +238,20 @@ def test_the_numbers_do_not_depend_on_the_slices(slices_of):
 def test_a_slice_takes_a_fifth_of_a_second(slices_of, monkeypatch):
     """On a clock that goes by the steps that are done, which become slower and slower."""
     slices_of("")
-    now, lengths = [0.0], []
-    monkeypatch.setattr("keraslr._loop.time.perf_counter", lambda: now[0])
+    now, a_step, lengths = 0.0, 0.0, []
+    monkeypatch.setattr("keraslr._loop.time.perf_counter", lambda: now)
     loop = Loop(softmax_regression(0), keras.optimizers.SGD(0.1), noise(64 * 200), 64)
     graph = loop._slice
 
     def timed(*arguments):
+        nonlocal now
         lengths.append(int(arguments[-1]))
-        now[0] += lengths[-1] * seconds
+        now += lengths[-1] * a_step
         return graph(*arguments)
 
     monkeypatch.setattr(loop, "_slice", timed)
-    for seconds in (1 / 128, 1 / 16, 1.0):  # of a step
+    for seconds in (1 / 128, 1 / 16, 1.0):
+        a_step = seconds
         for _ in range(4):
             loop.slice(sum(lengths))
     # It begins with a few, and no slice has more than twice the steps of the one before.
