@@ -53,6 +53,15 @@ def pytest_runtest_makereport(item, call):
     return report
 
 
+@pytest.fixture
+def slices_of(monkeypatch):
+    """Says how many steps each slice has, whatever the machine and the environment say.
+
+    Of the runs that begin afterwards, also in programs that are started.
+    """
+    return lambda steps: monkeypatch.setenv("KERASLR_SLICE_STEPS", str(steps))
+
+
 @pytest.fixture(scope="session")
 def quick_kernels(tmp_path_factory):
     """Kernels that Jupyter starts have TensorFlow imported, where they can."""

@@ -10,6 +10,7 @@ The model and the optimizer are plain Keras, and the numbers those of `fit` with
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 import weakref
@@ -24,7 +25,20 @@ from keraslr.datasets import Dataset
 
 # A slice takes about this long: short enough to stop in, long enough to cost nothing.
 _SLICE_SECONDS = 0.2
+# The environment's variable that says how many steps a slice has in place of that, as tests do for
+# which a machine could be too fast or too slow. All workers of a cluster need the same.
+SLICE_STEPS = "KERASLR_SLICE_STEPS"
 TEST_BATCH = 1000
+
+
+def _steps_asked_for() -> int | None:
+    """Steps of each slice, where the environment says so."""
+    said = os.environ.get(SLICE_STEPS)
+    if not said:
+        return None
+    if not said.isdecimal() or int(said) < 1:
+        raise ValueError(f"{SLICE_STEPS} must be an integer >= 1. Received: {said!r}")
+    return int(said)
 
 
 class _OnDevice:
@@ -61,6 +75,8 @@ class Loop:
     Attributes:
         model, optimizer: What is trained, and how.
         steps_per_epoch: Optimizer steps; the last one takes what is left of the data.
+        slice_steps: Steps of each slice; None for as many as take a fifth of a second. The numbers
+            do not depend on it.
         device: Name of the device.
     """
 
@@ -75,6 +91,7 @@ class Loop:
         self.device = self._device()
         optimizer.build(model.trainable_variables)
         self._slice, self._evaluate = self._graphs()
+        self.slice_steps = _steps_asked_for()
         self._slice_length = 4
         self._order = tf.range(self.examples, dtype=tf.int64)
 
@@ -108,7 +125,7 @@ class Loop:
             Loss (mean over the batch), share of right answers before the step, and learning rate
             applied: float32 arrays with a value a step.
         """
-        steps = min(self._slice_length, self.steps_per_epoch - first)
+        steps = min(self.slice_steps or self._slice_length, self.steps_per_epoch - first)
         begin = time.perf_counter()
         loss, accuracy, rate = self._slice(
             *self._data.train, self._order, tf.constant(first), tf.constant(steps)

@@ -86,7 +86,7 @@ def voila(browser, tmp_path, request, quick_kernels):
         page = Watched(browser.new_page(viewport={"width": width, "height": 1000}))
         opened.append((server, page))
         server.wait("/voila/static/voila.js")
-        page.page.goto(f"http://127.0.0.1:{server.port}/", timeout=120_000)
+        page.page.goto(f"http://127.0.0.1:{server.port}/")
         return page
 
     yield page_of

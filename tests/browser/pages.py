@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from playwright.sync_api import Locator, Page
+from waiting import PATIENCE
 
 CHROMIUM_NAMES = "chromium", "chromium-browser", "google-chrome"
 
@@ -99,16 +100,16 @@ class Server:
             "TF_CPP_MIN_LOG_LEVEL": "3",
         }
 
-    def wait(self, path: str, seconds: float = 60.0) -> None:
+    def wait(self, path: str) -> None:
         """Waits until it answers.
 
         Raises:
             TimeoutError: It does not; the error shows its log.
         """
-        until = time.monotonic() + seconds
+        until = time.monotonic() + PATIENCE
         while time.monotonic() < until:
             with contextlib.suppress(OSError):
-                urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=2).close()
+                urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=60).close()
                 return
             time.sleep(0.2)
         raise TimeoutError(f"no answer from port {self.port}: {self.log[-2000:]}")
@@ -159,7 +160,7 @@ class Watched:
 
     def __init__(self, page: Page):
         self.page, self.complaints = page, []
-        page.set_default_timeout(60_000)
+        page.set_default_timeout(1000 * PATIENCE)
         page.on("console", self._console)
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
 
@@ -179,16 +180,22 @@ class Watched:
         """The picture that the panel shows, as the page's address of it: another one if redrawn."""
         return panel.locator(".keraslr-picture").filter(visible=True).first.get_attribute("src")
 
-    def until(self, wanted, seconds: float = 30.0, what: str = ""):
+    def until(self, wanted, what: str = ""):
         """Waits until a function's answer is true, and returns it."""
-        end = time.monotonic() + seconds
+        end = time.monotonic() + PATIENCE
         while True:
             answer = wanted()
             if answer:
                 return answer
             if time.monotonic() > end:
-                raise AssertionError(f"not within {seconds} s: {what or wanted}")
+                raise AssertionError(f"it did not come about: {what or wanted}")
             self.page.wait_for_timeout(50)
+
+    def stands_still(self, panel: Locator) -> bool:
+        """Whether the panel's picture stays the same for as long as several slices take."""
+        before = self.picture(panel)
+        self.page.wait_for_timeout(2000)
+        return self.picture(panel) == before
 
     def slide(self, panel: Locator, label: str, keys: int = 3, key: str = "ArrowRight") -> None:
         """Moves the slider of that label by the keyboard."""
@@ -236,9 +243,9 @@ class LabPage(Watched):
                 self.page.wait_for_timeout(20)
             return prompt.inner_text() != before
 
-        self.until(begun, 20, f"cell {index} to begin")
+        self.until(begun, f"cell {index} to begin")
 
-    def run_cell(self, index: int, seconds: float = 60.0) -> str:
+    def run_cell(self, index: int) -> str:
         """Runs a cell to its end; returns the text that it printed."""
         prompt = self.cell(index).locator(".jp-InputPrompt").first
         before = prompt.inner_text()
@@ -248,6 +255,6 @@ class LabPage(Watched):
             shown = prompt.inner_text()
             return "*" not in shown and shown != before and "[ ]" not in shown
 
-        self.until(done, seconds, f"cell {index} to end")
+        self.until(done, f"cell {index} to end")
         texts = self.cell(index).locator(".jp-OutputArea-output pre")
         return "\n".join(texts.nth(i).inner_text() for i in range(texts.count())).strip()

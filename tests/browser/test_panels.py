@@ -51,7 +51,7 @@ def test_all_panels_in_voila(voila, artefacts):
         "schedule": "Schedules", "advice": "Advice", "descent": "Descent",
         "training": "Training", "comparison": "Comparison", "smoothing": "Smoothing",
     }  # fmt: skip
-    page.panel("schedule").wait_for(timeout=120_000)
+    page.panel("schedule").wait_for()
     for name, title in titles.items():
         page.page.locator(".keraslr-app").locator(
             ".lm-TabBar-tabLabel, .p-TabBar-tabLabel", has_text=title
@@ -64,8 +64,12 @@ def test_all_panels_in_voila(voila, artefacts):
             page.page.wait_for_timeout(300)
             page.page.screenshot(path=artefacts / f"voila-{name}-{width}.png", full_page=True)
             # Nothing hangs out at the side.
-            assert page.page.evaluate("document.documentElement.scrollWidth") <= width
-            assert page.page.evaluate(_CLIPPED_TABS) == []
+            page.until(
+                lambda width=width: (
+                    page.page.evaluate("document.documentElement.scrollWidth") <= width
+                )
+            )
+            page.until(lambda: page.page.evaluate(_CLIPPED_TABS) == [])
         if name == "advice":
             assert "Cosine annealing" in panel.inner_text()
         else:
@@ -74,7 +78,7 @@ def test_all_panels_in_voila(voila, artefacts):
 
 def test_advice_is_loaded_into_the_schedule_panel(voila):
     page = voila("from widgets import App\napp = App()\napp")
-    page.panel("schedule").wait_for(timeout=120_000)
+    page.panel("schedule").wait_for()
     tabs = page.page.locator(".keraslr-app .lm-TabBar-tabLabel, .keraslr-app .p-TabBar-tabLabel")
     tabs.filter(has_text="Advice").first.click()
     advice = page.panel("advice")
@@ -109,18 +113,16 @@ def test_a_drag_ends_at_the_last_value(lab):
         page.page.wait_for_timeout(500)
         handle = page.handle(panel, label).element_handle()
         page.page.evaluate(_DRAG, [handle, moves])
-        page.page.wait_for_timeout(600)
 
     page.run_cell(0)
     drag(page.panel("schedule"), "T_max", ("ArrowRight", 60))
-    value, shown, drawn = map(int, page.run_cell(1).split())
-    assert value == shown == 90
-    assert drawn < 50
+    said = page.until(lambda: (found := page.run_cell(1)).startswith("90 90 ") and found)
+    assert int(said.split()[2]) < 50  # pictures
 
     # Who looks at the end of the paths still does, on both sides.
     page.run_cell(2)
     descent = page.panel("descent")
     drag(descent, "steps", ("ArrowRight", 40), ("ArrowLeft", 20))
-    page.until(lambda: page.run_cell(3) == "120 120 120", 10)
+    page.until(lambda: page.run_cell(3) == "120 120 120")
     page.slide(descent, "step", keys=3, key="ArrowLeft")
-    page.until(lambda: page.run_cell(3) == "120 120 117", 10)
+    page.until(lambda: page.run_cell(3) == "120 120 117")

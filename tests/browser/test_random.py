@@ -62,7 +62,7 @@ def test_random_clicks_and_moves(voila, tmp_path):
         f"os.chdir({str(tmp_path)!r})  # a saved model belongs to nobody\n"
         "from widgets import App\napp = App()\napp.panel('Training').dataset.value = 'digits'\napp"
     )
-    page.panel("schedule").wait_for(timeout=120_000)
+    page.panel("schedule").wait_for()
     page.page.wait_for_timeout(1000)
     chance = random.Random(20)
     taken = []
@@ -81,9 +81,9 @@ def test_random_clicks_and_moves(voila, tmp_path):
     tabs = page.page.locator(".keraslr-app .lm-TabBar, .keraslr-app .p-TabBar").first
     tabs.locator("li").nth(0).click()
     panel = page.panel("schedule")
-    page.until(lambda: "strategy" in panel.inner_text(), 60)
+    page.until(lambda: "strategy" in panel.inner_text())
     strategy = panel.locator("select").first
     strategy.select_option("step decay")
-    page.until(lambda: "StepLR" in panel.inner_text(), 60)
+    page.until(lambda: "StepLR" in panel.inner_text())
     strategy.select_option("cosine annealing")
-    page.until(lambda: "CosineAnnealingLR" in panel.inner_text(), 60)
+    page.until(lambda: "CosineAnnealingLR" in panel.inner_text())

@@ -7,10 +7,10 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from waiting import PATIENCE, until
 
 from keraslr.cli import main
 
@@ -130,31 +130,46 @@ def test_compare_says_what_it_found(tmp_path, capsys):
     assert (tmp_path / "comparison.png").read_bytes().startswith(b"\x89PNG")
 
 
+HELD = """
+import os, pathlib, time
+replace = os.replace
+
+def held(source, target, **settings):
+    folder = pathlib.Path(target).parent
+    while folder.name == "runs" and len(list(folder.glob("*.json"))) >= 2:
+        time.sleep(0.02)
+    replace(source, target, **settings)
+
+os.replace = held
+"""
+
+
 @pytest.mark.slow
 def test_an_interrupted_comparison_goes_on_where_it_stopped(tmp_path):
+    output = tmp_path / "output"
     command = [sys.executable, "-m", "keraslr", *COMPARE, "--epochs", "3", "--schedules",
-               "constant", "cosine", "--seeds", "3", "--output", str(tmp_path)]  # fmt: skip
+               "constant", "cosine", "--seeds", "3", "--output", str(output)]  # fmt: skip
     root = Path(__file__).resolve().parents[2]
-    environment = {**os.environ, "PYTHONPATH": str(root)}
+    # What Python imports by itself: after two results no process writes another one.
+    (tmp_path / "sitecustomize.py").write_text(HELD)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(root)])}
     process = subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    deadline = time.monotonic() + 120
-    while len(list(tmp_path.glob("runs/*.json"))) < 2 and time.monotonic() < deadline:
-        time.sleep(0.02)
+    until(lambda: process.poll() is not None or len(list(output.glob("runs/*.json"))) >= 2)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130, err
     assert "start the same command again" in out
     assert "Traceback" not in err
     before = {
         path: path.read_bytes()
-        for path in tmp_path.glob("runs/*.json")
+        for path in output.glob("runs/*.json")
         if json.loads(path.read_text())["status"] == "finished"
     }
     assert 2 <= len(before) < 6
     assert main([*command[3:], "--jobs", "1"]) == 0
-    after = {path: path.read_bytes() for path in tmp_path.glob("runs/*.json")}
+    after = {path: path.read_bytes() for path in output.glob("runs/*.json")}
     assert len(after) == 6
     for path, content in before.items():
         assert after[path] == content  # not trained a second time

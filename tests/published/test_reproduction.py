@@ -402,7 +402,7 @@ if __name__ == "__main__":
     compare = ["compare", "--dataset", "digits", "--schedules", "constant", "cosine",
                "--epochs", "2", "--seeds", "2"]  # fmt: skip
     both = [str(tmp_path / name) for name in ("dask", "dask-compared")]
-    assert "killed" in Program(script, *both, *compare).finished(timeout=300)
+    assert "killed" in Program(script, *both, *compare).finished()
     arguments = ["reproduce", "--only", "curves,descent", "--seeds", "2", "--jobs", "1"]
     assert main([*arguments, "--output", str(tmp_path / "serial")]) == 0
     there, here = (

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import keras
 from sklearn.datasets import load_digits
+from waiting import PATIENCE
 
 import keraslr
 from keraslr.callbacks import LearningRateLogger, ReduceLROnPlateau
@@ -63,7 +64,7 @@ class Leave(keras.callbacks.Callback):
 
 def wait_to_be_killed() -> None:
     print("waiting", flush=True)
-    time.sleep(600)
+    time.sleep(PATIENCE)
 
 
 def run(folder: Path, kind: str, leave: Leave | None = None) -> None:

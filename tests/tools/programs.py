@@ -16,6 +16,8 @@ import threading
 from multiprocessing import reduction
 from pathlib import Path
 
+from waiting import PATIENCE
+
 from keraslr.jobs import _processes
 
 HERE = Path(__file__).parent
@@ -42,9 +44,9 @@ class Program:
     def kill(self):
         self._process.kill()
 
-    def finished(self, status=0, timeout=120):
+    def finished(self, status=0):
         """What it printed, once it has ended; an error, with what it said, for another status."""
-        late = threading.Timer(timeout, self.kill)
+        late = threading.Timer(PATIENCE, self.kill)
         late.start()
         with self.stdout:
             said = self.stdout.read()

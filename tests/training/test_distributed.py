@@ -13,6 +13,7 @@ import tensorflow as tf
 from programs import Program
 
 from keraslr.training import Result, Run, is_chief, train
+from keraslr.training._loop import SLICE_STEPS
 
 pytestmark = pytest.mark.slow
 
@@ -77,7 +78,8 @@ def test_a_stopped_run_goes_on_from_its_backup_with_the_same_numbers(devices):
         results[name] for name in ("stopped", "resumed", "lenet on both")
     )  # fmt: skip
     assert stopped.status == "stopped"
-    assert len(stopped.loss) > 2 * STEPS
+    assert len(stopped.loss) == 2 * STEPS + 5
+    assert len(stopped.test_loss) == 2
     for figure in (*FIGURES, "learning_rate"):
         assert getattr(resumed, figure) == getattr(whole, figure), figure
     assert resumed.wall_time > sum(stopped.epoch_seconds)
@@ -103,8 +105,10 @@ def test_a_cluster_that_loses_a_worker_says_so_and_goes_on_after_a_restart(devic
     cluster.mkdir()
     # The second one kills itself in its second epoch.
     both, where = [], addresses()
-    for index, more in ((0, ()), (1, (1,))):
-        both.append(start("worker", cluster, index, where, *more))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(SLICE_STEPS, "5")
+        for index, more in ((0, ()), (1, (1,))):
+            both.append(start("worker", cluster, index, where, *more))
     hello, told = map(json.loads, both[0].finished(3).splitlines())
     both[1].finished(-signal.SIGKILL)
     assert hello == {"chief": True, "replicas": 2}

@@ -137,12 +137,18 @@ print([row.figures for row in compare(schedules, seeds=3, **settings).rows()])
 class Interrupt(keras.callbacks.Callback):
     """Sends a real SIGINT while the graph runs: a little after a batch has begun.
 
-    And again, since Python drops one that comes while it clears something away.
+    And again, since Python drops one that comes while it clears something away; but no second one
+    before the first was sent.
     """
 
+    def __init__(self):
+        super().__init__()
+        self.later = threading.Timer(0.0, lambda: None)
+
     def on_train_batch_begin(self, batch, logs=None):
-        if batch % 500 == 20:
-            threading.Timer(0.003, os.kill, (os.getpid(), signal.SIGINT)).start()
+        if batch % 500 == 20 and not self.later.is_alive():
+            self.later = threading.Timer(0.003, os.kill, (os.getpid(), signal.SIGINT))
+            self.later.start()
 
 
 @pytest.mark.parametrize("rate", [0.1, keraslr.ExponentialLR(0.1, gamma=0.97)])

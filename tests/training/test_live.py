@@ -20,6 +20,7 @@ import keras
 import numpy as np
 import pytest
 from networks import softmax_regression
+from waiting import PATIENCE, Gate, hold_slice, slices_begun, until
 
 from keraslr import CosineAnnealingLR, ExponentialLR, datasets
 from keraslr.training import LiveRun, Record, Result, Run, train
@@ -28,7 +29,7 @@ from keraslr.training._run import model_of, optimizer_of
 
 ROOT = Path(__file__).resolve().parents[2]
 STEPS = 23  # of an epoch of the digits: 1437 / 64, the last of 29 examples
-PATIENCE = 120.0  # seconds, on a machine that is busy with other tests
+FOREVER = 100_000  # epochs: minutes, also on a fast machine, and no number of one waits for them
 FIGURES = (
     "loss", "accuracy", "learning_rate", "train_loss", "train_accuracy", "test_loss",
     "test_accuracy",
@@ -46,7 +47,13 @@ def run(digits):
     return Run("it", 0.1, model=softmax_regression, dataset=digits, batch_size=64, epochs=1)
 
 
-def longer(run, epochs=1000):
+@pytest.fixture(autouse=True)
+def patient(monkeypatch):
+    """A question waits for the slice that is under way, however long that takes."""
+    monkeypatch.setattr("keraslr.training._live._PATIENCE", PATIENCE)
+
+
+def longer(run, epochs=FOREVER):
     """One that does not come to its end by itself while it is being tested."""
     return dataclasses.replace(run, epochs=epochs)
 
@@ -64,13 +71,6 @@ def trained(run, **arguments):
     live = LiveRun(run, **arguments)
     live.start()
     return ended(live)
-
-
-def until(true):
-    deadline = time.monotonic() + PATIENCE
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 def under_way(run, steps=1, **arguments):
@@ -108,17 +108,6 @@ def with_state(seed):
             keras.layers.Dense(10, kernel_initializer=keras.initializers.GlorotUniform(seed + 1)),
         ]
     )
-
-
-class Gate:
-    """Holds a thread up until it is opened."""
-
-    def __init__(self):
-        self.reached, self.opened = threading.Event(), threading.Event()
-
-    def __call__(self):
-        self.reached.set()
-        assert self.opened.wait(PATIENCE)
 
 
 # Unsteered.
@@ -226,15 +215,19 @@ def test_a_pause_freezes_it_and_changes_no_number(run):
     assert len(live.result.loss) == STEPS
     assert live.under_way
     live.pause()
-    assert not live.wait(1.0)
+    for _ in range(3):
+        # Its thread answers, and then waits on.
+        assert live.branch("other", 0.1).first_step == STEPS
+        assert not live.wait(0.01)
     assert (live.state, len(live.result.loss)) == ("paused", STEPS)
     live.resume()
     live.resume()
     assert figures(ended(live).result) == figures(train(run))
 
 
-def test_the_times_leave_the_pause_out(run, monkeypatch):
+def test_the_times_leave_the_pause_out(run, monkeypatch, slices_of):
     """On a clock that ticks each time it is looked at, and leaps while the run is paused."""
+    slices_of(8)
     now = [0.0]
 
     def clock():
@@ -254,7 +247,7 @@ def test_the_times_leave_the_pause_out(run, monkeypatch):
             live.resume()
         until(lambda done=done: len(live.result.loss) > done or not live.under_way)
     ended(live)
-    assert pauses >= 3
+    assert pauses == 5  # after each slice of two epochs of three, but for the last one
     assert sum(live.result.epoch_seconds) <= live.result.wall_time < 100
     seen = live.result.examples_per_second * live.result.wall_time
     assert seen == pytest.approx(2 * 1437, rel=0.01)
@@ -284,7 +277,7 @@ def test_stop_ends_it_with_what_was_done(run):
     ended(live, "stopped")
     live.stop()
     assert live.state == "stopped"
-    assert 1 <= len(live.result.loss) < 1000 * STEPS
+    assert 1 <= len(live.result.loss) < FOREVER * STEPS
     assert live.progress.seconds_left is None
 
 
@@ -292,9 +285,9 @@ def test_stop_ends_a_paused_run(run):
     live = under_way(run)
     live.pause()
     until(lambda: live.state == "paused")
-    begin = time.monotonic()
+    done = len(live.result.loss)
     stopped(live)
-    assert time.monotonic() - begin < 1
+    assert len(live.result.loss) == done  # without another slice
 
 
 def test_stop_before_the_start(run):
@@ -320,43 +313,66 @@ def test_stop_while_it_is_set_up(run, monkeypatch):
 
 
 def test_stop_is_obeyed_within_the_test_of_an_epoch(run, monkeypatch):
-    pieces = []
+    gate, pieces = Gate(), []
 
-    def slow(self):
-        for _ in range(1000):
-            time.sleep(0.05)
+    def evaluate(self):
+        yield None
+        gate()
+        for _ in range(10):
             pieces.append(1)
             yield None
+        yield 1.0, 0.1
 
-    monkeypatch.setattr(Loop, "evaluate", slow)
+    monkeypatch.setattr(Loop, "evaluate", evaluate)
     live = LiveRun(longer(run))
     live.start()
-    until(lambda: pieces)
-    begin = time.monotonic()
-    stopped(live)
-    assert time.monotonic() - begin < 1
+    assert gate.reached.wait(PATIENCE)
+    live.stop()
+    gate.opened.set()
+    ended(live, "stopped")
+    assert pieces == [1]  # the one that was under way
     assert len(live.result.loss) == STEPS
     assert live.result.train_loss == live.result.test_loss == live.record().test_steps == []
 
 
+def test_stop_and_pause_are_obeyed_after_the_slice_under_way(run, monkeypatch, slices_of):
+    """Which takes a fifth of a second."""
+    slices_of(4)
+    for ask in (LiveRun.stop, LiveRun.pause):
+        with monkeypatch.context() as patch:
+            gate, live = hold_slice(patch, 2), LiveRun(run)
+            live.start()
+            assert gate.reached.wait(PATIENCE)
+            ask(live)
+            gate.opened.set()
+            until(lambda live=live: live.state in ("paused", "stopped"))
+            assert len(live.result.loss) == 3 * 4
+            stopped(live)
+
+
 @pytest.mark.slow
-def test_stop_and_pause_are_obeyed_within_a_second_on_fashion_mnist(fashion_mnist_folder):
-    seconds = []
+def test_stop_and_pause_are_obeyed_at_once_on_fashion_mnist(fashion_mnist_folder, monkeypatch):
+    """No second slice is begun after it, and no second piece of a test is gone through."""
+    slices, pieces, evaluate, more = slices_begun(monkeypatch), [], Loop.evaluate, []
+    monkeypatch.setattr(
+        Loop, "evaluate", lambda self: (pieces.append(each) or each for each in evaluate(self))
+    )
     for pauses in ((1, 120), (232, 236)):  # at once, within an epoch, at its test, after it
         run = Run("it", 0.1, dataset="fashion_mnist", epochs=30)
         live = LiveRun(run)
         live.start()
         for steps in pauses:
             until(lambda live=live, steps=steps: len(live.result.loss) >= steps)
-            begin = time.monotonic()
             live.pause()
+            before = len(slices), len(pieces)
             until(lambda live=live: live.state == "paused")
+            more += len(slices) - before[0], len(pieces) - before[1]
             live.resume()
-            seconds.append(time.monotonic() - begin)
-        begin = time.monotonic()
-        stopped(live)
-        seconds.append(time.monotonic() - begin)
-    assert max(seconds) < 1
+        live.stop()
+        before = len(slices), len(pieces)
+        ended(live, "stopped")
+        more += len(slices) - before[0], len(pieces) - before[1]
+    assert max(more) <= 1
 
 
 # The rate by hand.
@@ -410,10 +426,13 @@ def test_a_rate_that_is_moved_about_is_written_down_as_applied(run):
     live = under_way(dataclasses.replace(run, schedule=ExponentialLR(0.1, gamma=0.999)))
     for n in range(12):
         live.hold_rate(0.01 * (n + 1)) if n % 4 else live.release_rate()
-        time.sleep(0.05)
+        for _ in range(2):  # the one that is under way, and one that begins with this rate
+            done = len(live.result.loss)
+            until(lambda done=done: len(live.result.loss) > done)
     stopped(live)
     steered = live.result.run["steered"]
-    assert len(steered) >= 2
+    rates = [None if n % 4 == 0 else 0.01 * (n + 1) for n in range(1, 12)]
+    assert [rate for _, rate in steered] == rates
     assert [step for step, _ in steered] == sorted({step for step, _ in steered})
     assert all(one != other for (_, one), (_, other) in itertools.pairwise(steered))
     np.testing.assert_allclose(live.result.learning_rate, applied(live), rtol=1e-7)
@@ -522,11 +541,12 @@ def test_a_run_stopped_between_epochs_goes_on_as_if_it_had_not_been(run):
     assert live.epochs == 2
 
 
-def test_a_run_stopped_within_an_epoch_begins_the_next(run):
+def test_a_run_stopped_within_an_epoch_begins_the_next(run, slices_of):
+    slices_of(4)
     live = LiveRun(longer(run), on_progress=lambda _: live.stop())
     live.start()
     done = len(ended(live, "stopped").result.loss)
-    assert 0 < done < STEPS
+    assert done == 4
     live._on_progress = None
     live.continue_for(2)
     assert live.progress.steps == done + 2 * STEPS
@@ -638,13 +658,14 @@ def weights_after(run, steps):
         loop.shuffle(order)
         done = 0
         while done < min(STEPS, steps - epoch * STEPS):
-            loop._slice_length = min(STEPS, steps - epoch * STEPS) - done
+            loop.slice_steps = min(STEPS, steps - epoch * STEPS) - done
             done += len(loop.slice(done)[0])
     return bits(model)
 
 
 @pytest.mark.parametrize("state", ["training", "paused", "stopped", "its own thread"])
-def test_a_branch_begins_with_the_weights_of_its_step(run, state):
+def test_a_branch_begins_with_the_weights_of_its_step(run, state, slices_of):
+    slices_of(4)
     branches = []
 
     def on_progress(result):
@@ -667,7 +688,7 @@ def test_a_branch_begins_with_the_weights_of_its_step(run, state):
     (branch,) = branches
     begun = -(-branch.first_step // STEPS)
     assert STEPS < branch.first_step <= len(parent.result.loss)
-    assert branch.run.epochs == 1000 - branch.first_step // STEPS >= 1000 - begun
+    assert branch.run.epochs == FOREVER - branch.first_step // STEPS >= FOREVER - begun
     # At a rate of 0, its weights stay those that it began with.
     branch.hold_rate(0.0)
     branch._on_progress = lambda result: result.test_loss and branch.stop()
@@ -746,7 +767,9 @@ def test_who_asks_does_not_wait_for_ever(run, monkeypatch):
 # What goes wrong.
 
 
-def test_an_error_in_on_progress_ends_the_run_and_keeps_what_was_done(run):
+def test_an_error_in_on_progress_ends_the_run_and_keeps_what_was_done(run, slices_of):
+    slices_of(4)
+
     def on_progress(result):
         if len(result.loss) > STEPS:
             raise ZeroDivisionError("on purpose")
@@ -756,7 +779,7 @@ def test_an_error_in_on_progress_ends_the_run_and_keeps_what_was_done(run):
     ended(live, "failed")
     assert isinstance(live.error, ZeroDivisionError)
     assert str(live.error) == "on purpose"
-    assert len(live.result.test_loss) == 1
+    assert (len(live.result.loss), len(live.result.test_loss)) == (STEPS + 4, 1)
     assert live.result.wall_time > 0
     assert live.branch("other", 0.1).first_step == len(live.result.loss)
 
@@ -819,11 +842,12 @@ def test_another_backend_is_refused(run, monkeypatch):
 
 @pytest.mark.slow
 def test_the_interpreters_end_is_that_of_all_runs():
-    program = """
+    program = f"""
         import atexit, time
         # What is registered first is called last.
         atexit.register(lambda: print([live.state for live in lives]))
-                from keraslr.training import Run
+        from keraslr.training import LiveRun, Run, _live
+        _live._LAST_SECONDS = {PATIENCE}
         lives = [LiveRun(Run(name, 0.1, dataset="digits", epochs=10**6)) for name in "abc"]
         for live in lives:
             live.start()
@@ -871,11 +895,12 @@ def test_a_record_of_a_half_written_result_is_of_one_length():
 
 
 def test_the_record_can_be_read_while_it_grows(run):
-    live = LiveRun(dataclasses.replace(run, epochs=8))
+    live = LiveRun(longer(run))
     assert len(live.record().loss) == 0
     live.start()
     lengths, shapes = [], set()
-    while live.under_way:
+    while len(lengths) <= 50 or len(set(lengths)) <= 16:
+        assert live.under_way
         record = live.record()
         lengths.append(len(record.loss))
         by_step = {len(each) for each in (record.loss, record.accuracy, record.learning_rate)}
@@ -887,14 +912,14 @@ def test_the_record_can_be_read_while_it_grows(run):
         )
         json.dumps(live.result.run)
         time.sleep(0.0005)  # or the run would hardly get the interpreter
-    ended(live)
-    assert len(lengths) > 50
+    stopped(live)
     assert shapes == {(1, 1)}
     assert lengths == sorted(lengths)
     np.testing.assert_array_equal(live.record().loss, live.result.loss)
 
 
-def test_progress_is_known_bit_by_bit(run):
+def test_progress_is_known_bit_by_bit(run, slices_of):
+    slices_of(8)
     seen = []
     run = dataclasses.replace(run, epochs=2)
     live = LiveRun(run, on_progress=lambda _: seen.append(live.progress))
@@ -905,6 +930,7 @@ def test_progress_is_known_bit_by_bit(run):
     live.start()
     ended(live)
     assert {each.steps for each in seen} == {2 * STEPS}
+    assert [each.steps_done for each in seen] == [8, 16, 23, 31, 39, 46]
     assert seen[0].seconds_left is None
     for each in seen[1:]:
         left = 1437 * (2 * STEPS - each.steps_done) / STEPS

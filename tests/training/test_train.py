@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from networks import softmax_regression
 from programs import Program
+from waiting import PATIENCE
 
 from keraslr import CosineAnnealingLR, ExponentialLR, OneCycleLR, PolynomialLR, datasets
 from keraslr._files import write_whole
@@ -171,16 +172,17 @@ def test_a_diverging_run_ends_as_such(tmp_path):
     assert not np.isfinite(Result.load(path).loss[-1])
 
 
-def test_ctrl_c_keeps_what_was_done():
+def test_ctrl_c_keeps_what_was_done(slices_of):
+    slices_of(4)
+
     def interrupt(done, steps, result):
         if done > STEPS:
             raise KeyboardInterrupt
 
     result = train(Run("it", 0.1, **{**SMALL, "epochs": 50}), on_progress=interrupt)
     assert result.status == "interrupted"
-    assert len(result.train_loss) >= 1
-    assert STEPS < len(result.loss) < 50 * STEPS
-    assert len(result.loss) == len(result.learning_rate)
+    assert len(result.train_loss) == 1
+    assert len(result.loss) == len(result.learning_rate) == STEPS + 4
 
 
 def test_ctrl_c_in_the_test_leaves_lists_of_one_length(monkeypatch):
@@ -200,21 +202,66 @@ def test_a_last_update_that_diverges_is_seen():
     assert result.status == "diverged"
 
 
-def test_it_stops_when_told():
+def test_it_stops_when_told(slices_of):
+    slices_of(4)
     told = iter([False, False, False, True])
     result = train(Run("it", 0.1, **SMALL), should_stop=lambda: next(told))
     assert result.status == "stopped"
-    assert 3 <= len(result.loss) < 2 * STEPS
+    # Asked when the model was made, and before each slice.
+    assert len(result.loss) == 2 * 4
 
 
-def test_progress_is_told_up_to_the_last_step():
+def test_progress_is_told_up_to_the_last_step(slices_of):
+    slices_of(8)
     told = []
     train(Run("it", 0.1, **SMALL), on_progress=lambda done, steps, _: told.append((done, steps)))
-    assert told[-1] == (2 * STEPS, 2 * STEPS)
-    assert [done for done, _ in told] == sorted({done for done, _ in told})
-    # How many slices an epoch has depends on the machine, but the first is always a short one.
-    assert told[0][0] < STEPS
-    assert {STEPS, 2 * STEPS} <= {done for done, _ in told}
+    assert told == [(done, 2 * STEPS) for done in (8, 16, STEPS, STEPS + 8, STEPS + 16, 2 * STEPS)]
+
+
+# Slices: what lies between two moments at which a run can be stopped.
+
+
+def test_the_numbers_do_not_depend_on_the_slices(slices_of):
+    results, told = [], []
+    for steps in (1, 5, STEPS, 10**6):
+        slices_of(steps)
+        told.clear()
+        results.append(train(Run("it", 0.1, **SMALL), on_progress=lambda *_: told.append(1)))
+        assert len(told) == 2 * -(-STEPS // steps)
+    slices_of("")
+    results.append(train(Run("it", 0.1, **SMALL)))
+    for figure in ("loss", "accuracy", "learning_rate", "train_loss", "test_loss", "test_accuracy"):
+        assert len({str(getattr(result, figure)) for result in results}) == 1, figure
+
+
+def test_a_slice_takes_a_fifth_of_a_second(slices_of, monkeypatch):
+    """On a clock that goes by the steps that are done, which become slower and slower."""
+    slices_of("")
+    now, a_step, lengths = 0.0, 0.0, []
+    monkeypatch.setattr("keraslr.training._loop.time.perf_counter", lambda: now)
+    loop = Loop(softmax_regression(0), keras.optimizers.SGD(0.1), noise(64 * 200), 64)
+    graph = loop._slice
+
+    def timed(*arguments):
+        nonlocal now
+        lengths.append(int(arguments[-1]))
+        now += lengths[-1] * a_step
+        return graph(*arguments)
+
+    monkeypatch.setattr(loop, "_slice", timed)
+    for seconds in (1 / 128, 1 / 16, 1.0):
+        a_step = seconds
+        for _ in range(4):
+            loop.slice(sum(lengths))
+    # It begins with a few, and no slice has more than twice the steps of the one before.
+    assert lengths == [4, 8, 16, 25, 25, 3, 3, 3, 3, 1, 1, 1]
+
+
+@pytest.mark.parametrize("steps", ["0", "-1", "1.5", "all"])
+def test_the_steps_of_a_slice_are_a_number(slices_of, steps):
+    slices_of(steps)
+    with pytest.raises(ValueError, match=f"KERASLR_SLICE_STEPS must be .* Received: '{steps}'"):
+        train(Run("it", 0.1, **SMALL))
 
 
 def test_it_runs_in_a_background_thread():
@@ -228,7 +275,7 @@ def test_it_runs_in_a_background_thread():
 
     thread = threading.Thread(target=work)
     thread.start()
-    thread.join(timeout=120)
+    thread.join(PATIENCE)
     assert not thread.is_alive()
     assert not errors
     assert results[0].loss == train(Run("it", 0.2, **SMALL)).loss
@@ -337,7 +384,7 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
 # A backup of each epoch.
 
 
-def test_a_run_that_was_killed_goes_on_from_its_backup(tmp_path):
+def test_a_run_that_was_killed_goes_on_from_its_backup(tmp_path, slices_of):
     """By an error that nothing catches, after the second epoch. Dropout has a state, too."""
 
     def build(seed):
@@ -360,11 +407,12 @@ def test_a_run_that_was_killed_goes_on_from_its_backup(tmp_path):
         batch_size=64, epochs=4,
     )  # fmt: skip
     whole = train(run)
+    slices_of(4)
     with pytest.raises(SystemExit):
         train(run, backup=tmp_path, on_progress=killed)
     told = []
     resumed = train(run, backup=tmp_path, on_progress=lambda done, *_: told.append(done))
-    assert 2 * STEPS < told[0] < 3 * STEPS
+    assert told[0] == 2 * STEPS + 4
     for figure in ("loss", "accuracy", "learning_rate", "train_loss", "test_loss", "test_accuracy"):
         assert getattr(resumed, figure) == getattr(whole, figure), figure
     for ours, theirs in zip(resumed.model.get_weights(), whole.model.get_weights(), strict=True):
@@ -494,8 +542,9 @@ def resident():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["train", "live"])
-def test_memory_stays_where_it_is_over_many_runs(kind):
+def test_memory_stays_where_it_is_over_many_runs(kind, slices_of):
     """Of data as large as Fashion-MNIST, 45 MiB: a few steps of each."""
+    slices_of(4)
 
     def run_once():
         run = Run("it", 0.01, model=build_with_state, dataset=noise(60_000, 10), epochs=1)
@@ -505,7 +554,7 @@ def test_memory_stays_where_it_is_over_many_runs(kind):
         else:
             live = LiveRun(run, on_progress=lambda _: live.stop())
             live.start()
-            assert live.wait(120)
+            assert live.wait(PATIENCE)
             result = live.result
         assert result.status == "stopped"
         assert result.loss

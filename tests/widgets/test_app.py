@@ -11,6 +11,7 @@ import ipywidgets
 import numpy as np
 import pytest
 from programs import Program
+from waiting import PATIENCE
 
 import keraslr
 import widgets
@@ -157,7 +158,7 @@ def test_closing_the_app_stops_what_runs():
     training.batch_size.value = 8
     training.train()
     app.close()
-    assert training.run.wait(10)
+    assert training.run.wait(PATIENCE)
     assert training.run.state == "stopped"
 
 
@@ -276,7 +277,7 @@ def test_kept_runs_are_small():
 
     In a process of its own, where no other test's memory counts.
     """
-    runs, growth = Program("-c", KEEP_RUNS).finished(timeout=300).split()[-2:]
+    runs, growth = Program("-c", KEEP_RUNS).finished().split()[-2:]
     assert int(runs) == 9
     assert float(growth) < 30
 
@@ -294,7 +295,7 @@ def test_a_notebook_run_without_a_page_keeps_the_picture():
         "panel.train(block=True)"
     )
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell)])
-    nbclient.execute(notebook, timeout=300, kernel_name="python3")
+    nbclient.execute(notebook, timeout=int(PATIENCE), kernel_name="python3")
     (outputs,) = (cell.outputs for cell in notebook.cells)
     pictures = [each for each in outputs if "image/png" in each.get("data", {})]
     assert len(pictures) == 1

@@ -9,9 +9,9 @@ import io
 import json
 import re
 import threading
-import time
 
 import pytest
+from waiting import PATIENCE, Gate, hold_slice, slices_begun, until
 
 from keraslr import ConstantLR, CosineAnnealingLR, StepLR, datasets
 from keraslr.catalog import CATALOG
@@ -41,13 +41,6 @@ def text(widget):
 
 def threads():
     return [each for each in threading.enumerate() if each.name == "keraslr-comparison"]
-
-
-def wait_for(condition, seconds=60):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not come about"
-        time.sleep(0.01)
 
 
 def download(panel, name):
@@ -246,8 +239,10 @@ def test_a_second_run_does_only_what_is_missing():
     assert len(panel.picture.chart.loss.lines) == 0  # of these settings nothing is known
 
 
-def test_the_page_asks_and_the_thread_touches_no_widget():
-    panel = small()
+def test_the_page_asks_and_the_thread_touches_no_widget(monkeypatch):
+    panel, load = small(), datasets.load
+    first, second = Gate(), hold_slice(monkeypatch, 1, run=1)
+    monkeypatch.setattr(datasets, "load", lambda name: (first(), load(name))[1])
     wrote = set()
     for widget in (panel.picture, panel.table, panel.status, panel.message, panel.progress,
                    panel.links, panel.start):  # fmt: skip
@@ -263,41 +258,50 @@ def test_the_page_asks_and_the_thread_touches_no_widget():
         said.add(text(panel.status))
         return not panel.clock.on
 
-    wait_for(ticked)
-    assert "Preparing ..." in said
+    assert first.reached.wait(PATIENCE)
+    assert not ticked()
+    assert said == {"Preparing ..."}
+    first.opened.set()
+    until(lambda: ticked() or second.reached.is_set())
+    assert not ticked()
     assert any(each.startswith("Run 2 of 2: falling, seed 0") for each in said)
+    second.opened.set()
+    until(ticked)
     assert [row.finished for row in panel.comparison.rows()] == [1, 1]
     assert wrote == {threading.get_ident()}
 
 
-def test_the_time_left_is_said():
+def test_the_time_left_is_said(monkeypatch):
+    """Once there are two of the steps' times to go by."""
+    gate = hold_slice(monkeypatch, 2)
+    monkeypatch.setattr("widgets._comparison_work._LEAST", 0.0)
     panel = long()
     panel.run()
-
-    def ticked():
-        panel.clock.value += 1
-        return "left" in text(panel.status)
-
-    wait_for(ticked)
+    assert gate.reached.wait(PATIENCE)
+    panel.clock.value += 1
     assert re.fullmatch(r"Run 1 of 20: low, seed 0; \d+(:\d\d min| s) left", text(panel.status))
     panel.stop()
+    gate.opened.set()
     panel.run(block=True)
     assert text(panel.status) == ""
 
 
-def test_runs_are_drawn_as_they_end():
+def test_runs_are_drawn_as_they_end(monkeypatch):
+    gate = hold_slice(monkeypatch, 0, run=1)
     panel = small()
     panel.run()
-    wait_for(lambda: panel.comparison is not None)
+    assert gate.reached.wait(PATIENCE)
     panel._tick()
-    assert len(panel.picture.chart.loss.lines) >= 1
+    assert len(panel.picture.chart.loss.lines) == 1
     assert "low" in text(panel.table)
+    gate.opened.set()
     panel.run(block=True)  # waits for what is under way
     assert len(panel.picture.chart.loss.lines) == 2
     assert "2 of 2 runs done, 2 of them now" in text(panel.message)
 
 
-def test_a_second_click_does_nothing():
+def test_a_second_click_does_nothing(monkeypatch):
+    gate = hold_slice(monkeypatch, 0)
     panel = long()
     panel.start.click()
     (first,) = threads()
@@ -306,37 +310,41 @@ def test_a_second_click_does_nothing():
     assert threads() == [first]
     panel.stop()
     panel.stop()
+    gate.opened.set()
     panel.run(block=True)
     assert threads() == []
     panel.stop()  # also when nothing is under way
 
 
-def test_it_is_stopped_from_another_thread():
+def test_it_is_stopped_from_another_thread(monkeypatch):
+    begun, asked = slices_begun(monkeypatch), []
     panel = long()
-    asked = []
 
     def stop():
-        wait_for(lambda: panel.progress.value > 0)
-        asked.append(time.monotonic())
+        until(lambda: panel.progress.value > 0)
         panel.stop()
+        asked.append(len(begun))
 
     other = threading.Thread(target=stop)
     other.start()
     panel.run(block=True)
     other.join()
-    assert time.monotonic() - asked[0] < 5
+    assert len(begun) - asked[0] <= 1
     assert panel.comparison.interrupted
     assert [row.missing for row in panel.comparison.rows()][-1] == 10
     assert "Stopped after" in text(panel.message)
     assert not panel.start.disabled
 
 
-def test_an_interrupted_cell_keeps_what_is_done():
+def test_an_interrupted_cell_keeps_what_is_done(monkeypatch):
+    gate = hold_slice(monkeypatch, 0, run=1)
     panel = long({"low": TWO["low"]})
 
     def interrupt():
-        wait_for(lambda: panel.comparison is not None)
+        assert gate.reached.wait(PATIENCE)
         _thread.interrupt_main()
+        until(lambda: panel._work.stopping)
+        gate.opened.set()
 
     panel.epochs.value = 3
     other = threading.Thread(target=interrupt)
@@ -345,15 +353,16 @@ def test_an_interrupted_cell_keeps_what_is_done():
     other.join()
     assert threads() == []  # it has waited for the run to end
     (row,) = panel.comparison.rows()
-    assert 1 <= row.finished < 10
-    assert f"{row.finished} of 10 runs done, and kept" in text(panel.message)
+    assert row.finished == 1
+    assert "1 of 10 runs done, and kept" in text(panel.message)
     assert len(panel.picture.chart.loss.lines) == 1
 
 
-def test_closed_while_it_runs_it_ends():
+def test_closed_while_it_runs_it_ends(monkeypatch):
+    monkeypatch.setattr("widgets.comparison_panel._LONGEST_WAIT", PATIENCE)
     panel = long()
     panel.run()
-    wait_for(lambda: panel._work.at is not None)
+    until(lambda: panel._work.at is not None)
     panel.close()
     assert threads() == []
     panel.close()
