@@ -1,4 +1,4 @@
-"""Makes the pictures of the panels anew, as a browser shows them.
+"""Takes new screenshots of the panels for the documentation.
 
     .venv/bin/python docs/pictures.py [schedule] [descent] [training]
 
@@ -43,7 +43,7 @@ panel""",
 
 
 def trained(page: Watched) -> None:
-    """A run to its end, and a branch of it under another schedule."""
+    """Trains a run to its end, and a branch of it under another schedule."""
     panel = page.panel("training")
 
     def finished() -> bool:
@@ -62,10 +62,10 @@ def trained(page: Watched) -> None:
 
 
 def photograph(name: str, page: Page, path: Path) -> None:
-    """Keeps the whole panel, however long the page."""
+    """Saves a picture of the whole panel, however long it is."""
     panel = page.locator(f".keraslr-{name}-panel").first
     page.mouse.move(0, 0)
-    page.wait_for_timeout(1500)  # what was asked for last is drawn
+    page.wait_for_timeout(1500)  # until the last change is drawn
     box = panel.bounding_box()
     assert box is not None
     page.set_viewport_size(
@@ -77,7 +77,7 @@ def photograph(name: str, page: Page, path: Path) -> None:
 
 
 def main(names: list[str]) -> None:
-    """Makes those that are named, or all."""
+    """Takes the screenshots with the given names, or all of them."""
     with sync_playwright() as playwright, tempfile.TemporaryDirectory() as folder:
         browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
         for name in names or CELLS:

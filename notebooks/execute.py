@@ -1,11 +1,11 @@
-"""Runs the notebooks from top to bottom, and keeps what they show.
+"""Runs the notebooks from top to bottom, and saves their outputs.
 
     python notebooks/execute.py                                    all, in full, in place
     python notebooks/execute.py 03_optimizers                      one
     python notebooks/execute.py 03_optimizers --quick --into DIR   shortened, to another folder
 
-A notebook that was run says so in its metadata: with which version, of which code, in how many
-seconds. The tests hold that against what it is now.
+A notebook's metadata record the version of keraslr, a hash of the notebook's code and the seconds
+that the run took. The tests compare them with the current version and code.
 """
 
 from __future__ import annotations
@@ -27,39 +27,39 @@ from nbclient.exceptions import CellExecutionError
 import keraslr
 
 FOLDER = Path(__file__).resolve().parent
-# The switch that the notebooks read.
+# The environment variable that shortens the notebooks.
 QUICK = "KERASLR_QUICK"
-# Written by the kernel about the moment, not about the result.
+# Metadata about the time of execution, not about the result.
 _MOMENTARY = "execution", "ExecuteTime"
 
 
 def names() -> list[str]:
-    """The notebooks, in their order."""
+    """Returns the names of the notebooks in order."""
     return sorted(path.stem for path in FOLDER.glob("*.ipynb"))
 
 
 def read(name: str) -> Any:
-    """A notebook as it lies here.
+    """Reads a notebook of this folder.
 
     Raises:
-        FileNotFoundError: There is none of the name.
+        FileNotFoundError: There is no notebook of that name.
     """
     return nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)
 
 
 def digest(notebook: Any) -> str:
-    """A short hash of the cells' code: outputs with another one are not of this code."""
+    """Returns a short hash of the cells' code: outputs with another hash belong to other code."""
     code = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
     return hashlib.sha256(json.dumps(code).encode()).hexdigest()[:12]
 
 
 def execute(notebook: Any, *, quick: bool, seconds: float | None = None) -> Any:
-    """The notebook with new outputs, in a kernel of its own, which begins in this folder.
+    """Runs a notebook in a new kernel in this folder, and returns it with the new outputs.
 
     Args:
-        notebook: It is not changed.
+        notebook: Notebook to run; it is not changed.
         quick: Whether to shorten what takes long.
-        seconds: Most that a cell may take; None for as long as it takes.
+        seconds: Longest time that a cell may take; None for no limit.
 
     Raises:
         CellExecutionError: A cell failed; the error shows which and why.
@@ -71,7 +71,7 @@ def execute(notebook: Any, *, quick: bool, seconds: float | None = None) -> Any:
     environment = {**os.environ, QUICK: "1" if quick else "", "TF_CPP_MIN_LOG_LEVEL": "3"}
     client = NotebookClient(
         notebook, timeout=seconds, kernel_name="python3", resources={"metadata": {"path": FOLDER}},
-        # What TensorFlow's C++ prints on its own is no output of a cell.
+        # Messages of TensorFlow's C++ code are not the output of a cell.
         extra_arguments=["--IPKernelApp.capture_fd_output=False"], coalesce_streams=True,
     )  # fmt: skip
     client.execute(env=environment)
@@ -89,14 +89,14 @@ def execute(notebook: Any, *, quick: bool, seconds: float | None = None) -> Any:
 
 
 def main() -> int:
-    """Runs those that are named."""
+    """Runs the notebooks named on the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="*", help="such as 03_optimizers; all, if left out")
+    parser.add_argument("names", nargs="*", help="such as 03_optimizers; default: all")
     parser.add_argument("--quick", action="store_true", help="shorten what takes long")
     parser.add_argument("--into", type=Path, default=FOLDER, help="folder for the results")
     options = parser.parse_args()
     if options.quick and options.into == FOLDER:
-        parser.error("--quick needs --into: what is kept here is of full runs")
+        parser.error("--quick needs --into, since the notebooks here keep outputs of full runs")
     unknown = sorted(set(options.names) - set(names()))
     if unknown:
         parser.error(f"names must be among {', '.join(names())}. Received: {', '.join(unknown)}")
