@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping
 
 from keraslr.catalog import CATALOG, OPTIMIZERS, RECOMMENDATIONS, Strategy
 
+__all__ = ["Advice", "advise", "advise_optimizers", "problems", "questions"]
+
 
 @dataclasses.dataclass(frozen=True)
 class Advice:

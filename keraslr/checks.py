@@ -13,6 +13,8 @@ from keraslr import schedules
 from keraslr._parameters import Number
 from keraslr.schedules import Schedule
 
+__all__ = ["Finding", "check"]
+
 # A zero rate is looked for at this many steps of every epoch.
 _SAMPLES = 64
 # But at no more than so many in all.

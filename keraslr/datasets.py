@@ -19,6 +19,17 @@ from typing import Any
 import keras
 import numpy as np
 
+__all__ = [
+    "NAMES",
+    "Dataset",
+    "DatasetError",
+    "UnreachableError",
+    "airfoil",
+    "digits",
+    "fashion_mnist",
+    "load",
+]
+
 NAMES = ("auto", "fashion_mnist", "digits")
 
 _FILES = {

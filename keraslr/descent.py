@@ -27,6 +27,15 @@ from keraslr.objectives import Objective
 from keraslr.optimizers import Yogi
 from keraslr.schedules import Schedule
 
+__all__ = [
+    "DEFAULT_STEPS",
+    "DESCENT_OPTIMIZERS",
+    "DescentOptimizer",
+    "Rate",
+    "Trajectory",
+    "descend",
+]
+
 Rate: TypeAlias = float | LearningRateSchedule | Sequence[float] | np.ndarray
 
 DEFAULT_STEPS = 100

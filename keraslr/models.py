@@ -9,6 +9,8 @@ from types import MappingProxyType
 import keras
 import numpy as np
 
+__all__ = ["INITIALIZATIONS", "MODELS", "lenet", "resnet50"]
+
 INITIALIZATIONS = ("pytorch", "keras")
 
 

@@ -19,6 +19,8 @@ from keras import ops
 from keraslr._environment import require_tensorflow
 from keraslr._parameters import Number
 
+__all__ = ["OBJECTIVES", "Objective", "find"]
+
 _Entry = TypeVar("_Entry")
 _SIZE = Number("", int, at_least=2, at_most=10_000)
 

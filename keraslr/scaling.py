@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from keraslr._parameters import MAX_TICKS, Number
 
+__all__ = ["linear_scaling"]
+
 
 def linear_scaling(learning_rate: float, batch_size: int, base_batch_size: int = 256) -> float:
     """The rate for a batch size, in proportion to one that is known to work.

@@ -6,6 +6,8 @@ import numpy as np
 
 from keraslr._parameters import Number
 
+__all__ = ["effective_samples", "mean_weights", "momentum_weights"]
+
 _DECAY = Number("", float, at_least=0, below=1)
 _COUNT = Number("", int, at_least=0)
 

@@ -9,6 +9,8 @@ import numpy as np
 from keraslr._parameters import MAX_TICKS, Number
 from keraslr.schedules import PerEpoch, Schedule
 
+__all__ = ["Summary", "summarize", "thinned"]
+
 # More than a picture has dots across, and still a millisecond's work.
 _POINTS = 8192
 

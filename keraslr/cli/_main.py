@@ -10,8 +10,9 @@ from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any, NoReturn
 
-from keraslr import __version__, catalog, published
+from keraslr import catalog, published
 from keraslr._parameters import Choice, Flag, Number, Optional, Parameter, Several
+from keraslr._version import __version__
 from keraslr.jobs import _processes
 from keraslr.schedules import Schedule, parameters, parse
 from keraslr.schedules._base import Inner

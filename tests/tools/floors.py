@@ -1,0 +1,183 @@
+"""The floors of the house: what may import what, from the ground up.
+
+A file imports from its own floor and from those below it. Run as a program, this prints the table
+that CONTRIBUTING shows.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Floor(NamedTuple):
+    """Modules and packages that stand on the same floor, and what they are for."""
+
+    rooms: tuple[str, ...]
+    about: str
+
+
+FLOORS = (
+    Floor(
+        (
+            "keraslr._version",
+            "keraslr._parameters",
+            "keraslr._environment",
+            "keraslr._files",
+            "keraslr._tables",
+            "keraslr._chart_data",
+        ),
+        "what everything needs: how a value is declared and checked, versions and backend, whole "
+        "files, tables as text, the data that charts draw",
+    ),
+    Floor(("keraslr.schedules",), "the mathematics; knows Keras and nothing else"),
+    Floor(
+        ("keraslr.optimizers", "keraslr.callbacks"),
+        "what training needs of it: momentum schedules, the plateau rule, the rate applied",
+    ),
+    Floor(("keraslr.catalog",), "every strategy once, with sensible values and guidance"),
+    Floor(
+        (
+            "keraslr.advice",
+            "keraslr.checks",
+            "keraslr.summary",
+            "keraslr.scaling",
+            "keraslr.smoothing",
+            "keraslr.snippets",
+            "keraslr.objectives",
+            "keraslr.descent",
+            "keraslr.datasets",
+            "keraslr.models",
+        ),
+        "what can be said about a schedule before it runs and how it is written as code; what is "
+        "descended on and what is trained",
+    ),
+    Floor(
+        ("keraslr.plotting",),
+        "pictures of data: a function makes a figure, a chart keeps one to redraw",
+    ),
+    Floor(("keraslr.training",), "one run, on one device or several, and one that is steered"),
+    Floor(("keraslr.jobs",), "many runs: which are missing, where they run, where they are kept"),
+    Floor(
+        ("keraslr.range_test", "keraslr.comparison"),
+        "the rate to begin with; several schedules trained with several seeds",
+    ),
+    Floor(("keraslr.published",), "the published comparisons: data, runners, verdicts, report"),
+    Floor(
+        ("keraslr", "keraslr.cli", "keraslr.__main__"),
+        "what users import, and the command line",
+    ),
+    Floor(("widgets.parts",), "what panels are made of"),
+    Floor(
+        (
+            "widgets.schedule_panel",
+            "widgets.advice_panel",
+            "widgets.descent_panel",
+            "widgets.smoothing_panel",
+            "widgets.training",
+            "widgets.comparison",
+        ),
+        "the panels",
+    ),
+    Floor(("widgets.app", "widgets"), "all panels in one page"),
+)
+
+
+def table() -> str:
+    """The floors as CONTRIBUTING shows them."""
+    lines = ["| floor | what is there |", "|---|---|"]
+    for floor in FLOORS:
+        rooms = ", ".join(f"`{room}`" for room in floor.rooms)
+        lines.append(f"| {rooms} | {floor.about} |")
+    return "\n".join(lines) + "\n"
+
+
+def floor_of(module: str, floors: Iterable[Floor] = FLOORS) -> int | None:
+    """The floor of a module: that of the longest name in the table that it is, or is inside.
+
+    A package at the top of its tree, such as `keraslr`, stands for its own file alone: whatever
+    is inside has a name of its own in the table.
+    """
+    places = {room: n for n, floor in enumerate(floors) for room in floor.rooms}
+    if module in places:
+        return places[module]
+    while "." in (module := module.rpartition(".")[0]):
+        if module in places:
+            return places[module]
+    return None
+
+
+def files(root: Path = ROOT, packages: Iterable[str] = ("keraslr", "widgets")) -> dict[str, Path]:
+    """Every file of the packages by the name of its module."""
+    found = {}
+    for package in packages:
+        for path in sorted((root / package).rglob("*.py")):
+            *folders, name = path.relative_to(root).with_suffix("").parts
+            found[".".join(folders if name == "__init__" else [*folders, name])] = path
+    return found
+
+
+def imports(modules: Mapping[str, Path]) -> dict[str, dict[str, int]]:
+    """Which modules each one imports, with the line of the first such import.
+
+    Imports count wherever they are written: inside functions and for type checkers, too. What a
+    package's `__init__` defines or imports is taken from that file; that Python also loads the
+    packages around a module does not count.
+    """
+    return {
+        module: _imported(ast.parse(path.read_text(encoding="utf-8")), module, path, modules)
+        for module, path in modules.items()
+    }
+
+
+def _imported(
+    tree: ast.Module, module: str, path: Path, modules: Mapping[str, Path]
+) -> dict[str, int]:
+    found: dict[str, int] = {}
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [each.name for each in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            source = node.module or ""
+            if node.level:
+                parts = package.split(".")[: len(package.split(".")) - node.level + 1]
+                source = ".".join(parts + ([source] if source else []))
+            inner = [f"{source}.{each.name}" for each in node.names]
+            names = [name if name in modules else source for name in inner]
+        else:
+            continue
+        for name in names:
+            # A module of its own, `__init__` asking for a name of the same file, is no import.
+            if name in modules and name != module:
+                found[name] = min(node.lineno, found.get(name, node.lineno))
+    return found
+
+
+def circles(graph: Mapping[str, Iterable[str]]) -> list[list[str]]:
+    """Sets of modules of which each imports every other one, directly or through others."""
+    reached = {module: _reached(module, graph) for module in graph}
+    found = {
+        tuple(sorted(other for other in reached[module] if module in reached[other]))
+        for module in graph
+    }
+    return sorted(map(list, found - {()}))
+
+
+def _reached(module: str, graph: Mapping[str, Iterable[str]]) -> set[str]:
+    found: set[str] = set()
+    waiting = [module]
+    while waiting:
+        for other in graph[waiting.pop()]:
+            if other not in found:
+                found.add(other)
+                waiting.append(other)
+    return found
+
+
+if __name__ == "__main__":
+    print(table(), end="")
