@@ -6,73 +6,22 @@ import dataclasses
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from keraslr._chart_data import Curve, Series
 from keraslr._files import with_null, write_whole
+from keraslr._tables import text
+from keraslr.comparison._table import FIGURES, Row, comparison_table
 from keraslr.training import Result, Run
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _TITLES = {"lenet": "LeNet", "fashion_mnist": "Fashion-MNIST"}
-
-FIGURES = ("train_loss", "train_accuracy", "test_accuracy")
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Series:
-    """One figure against time, over runs that differ in their seed.
-
-    Attributes:
-        mean, low, high: Arrays of one shape: mean, lowest and highest of the runs.
-        runs: Number of runs.
-    """
-
-    mean: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
-    runs: int
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Curve:
-    """What a comparison draws of one schedule.
-
-    Attributes:
-        rate_epochs, rate: Applied learning rate against time in epochs, a value a step.
-        epochs: Epochs 1..n for the figures.
-        train_loss, test_accuracy: Figures over the seeds.
-    """
-
-    rate_epochs: np.ndarray
-    rate: np.ndarray
-    epochs: np.ndarray
-    train_loss: Series
-    test_accuracy: Series
-
-
-@dataclasses.dataclass(frozen=True)
-class Row:
-    """A schedule's line in the table: figures after the last epoch, over its finished runs.
-
-    Attributes:
-        name: The schedule's name.
-        finished, diverged, missing: Number of runs that reached their last epoch, that left the
-            finite numbers, and that are still to be done.
-        figures: Mean and standard deviation over the finished runs, by figure.
-        seconds: Mean wall time of a finished run.
-    """
-
-    name: str
-    finished: int
-    diverged: int
-    missing: int
-    figures: Mapping[str, tuple[float, float]]
-    seconds: float
 
 
 class Comparison:
@@ -159,7 +108,7 @@ class Comparison:
         """Rate, training loss and test accuracy against epoch."""
         from keraslr.plotting import comparison_figure
 
-        return comparison_figure(self)
+        return comparison_figure(self.curves(), self.title)
 
     def summary(self) -> dict[str, Any]:
         """The table and every run's last figures, as JSON holds them."""
@@ -183,10 +132,7 @@ class Comparison:
         return write_figure(self.plot(), folder / "comparison.png")
 
     def __str__(self) -> str:
-        from keraslr._tables import text
-        from keraslr.comparison._table import comparison_table
-
-        return text(comparison_table(self))
+        return text(comparison_table(self.rows(), self.title))
 
     __repr__ = __str__
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,14 +11,10 @@ from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from keraslr._chart_data import Curve, RangeTestCurve
 from keraslr.plotting._chart import Chart
 from keraslr.plotting._style import COLOURS, LOCK, legend, line_style, tidy
-
-if TYPE_CHECKING:
-    from keraslr.comparison import Comparison, Curve
-    from keraslr.range_test import RangeTest
-    from keraslr.summary import Summary
-
+from keraslr.summary import Summary
 
 _MARKED = 30
 _POINTS = 2000
@@ -188,20 +184,25 @@ def _with_end(times: np.ndarray, rates: np.ndarray) -> tuple[np.ndarray, np.ndar
     return np.append(times[changes], times[-1] + step), np.append(rates[changes], rates[-1])
 
 
-def comparison_figure(comparison: Comparison) -> Figure:
-    """Rate, training loss and test accuracy against epoch: a line a schedule, a band its seeds."""
+def comparison_figure(curves: Mapping[str, Curve], title: str) -> Figure:
+    """Rate, training loss and test accuracy against epoch: a line a schedule, a band its seeds.
+
+    Args:
+        curves: What has been trained, by schedule.
+        title: Title of the figure.
+    """
     chart = ComparisonChart((12, 4.9))
     with LOCK:
-        chart.draw(comparison.curves())
-        chart.figure.suptitle(comparison.title, fontsize=12)
-        chart.arrange(list(comparison.curves()), top=0.5)
+        chart.draw(curves)
+        chart.figure.suptitle(title, fontsize=12)
+        chart.arrange(list(curves), top=0.5)
         for axes in chart.figure.axes:
             for line in axes.lines:
                 line.set_animated(False)  # nobody draws it apart from the axes
         return chart.figure
 
 
-def range_test_figure(result: RangeTest) -> Figure:
+def range_test_figure(curve: RangeTestCurve) -> Figure:
     """Loss against the rates of a range test, with a mark at each suggested rate.
 
     The smoothed loss is a line over the faint losses of the batches. What diverges is cut off, so
@@ -210,21 +211,21 @@ def range_test_figure(result: RangeTest) -> Figure:
     with LOCK:
         figure = Figure(figsize=(8, 4.8), layout="constrained")
         axes = figure.add_subplot()
-        rates, smoothed = result.learning_rates, result.smoothed
-        axes.plot(rates, result.losses, color=COLOURS[0], alpha=0.3, linewidth=1, label="loss")
+        rates, smoothed = curve.learning_rates, curve.smoothed
+        axes.plot(rates, curve.losses, color=COLOURS[0], alpha=0.3, linewidth=1, label="loss")
         axes.plot(rates, smoothed, color=COLOURS[0], linewidth=2, label="smoothed loss")
         tidy(axes, "learning rate", "loss")
-        if result.sweep == "exponential":
+        if curve.log:
             axes.set_xscale("log")
         finite = smoothed[np.isfinite(smoothed)]
         if len(finite):
             low, before = finite.min(), finite[: np.argmin(finite) + 1].max()
             # Where nothing fell there is a rise to show, if it is not the divergence.
             span = max(before - low, min(finite.max() - low, abs(low)), 1e-6)
-            losses = result.losses[np.isfinite(result.losses)]
+            losses = curve.losses[np.isfinite(curve.losses)]
             axes.set_ylim(min(low, losses.min()) - 0.1 * span, low + 1.4 * span)
         for marker, colour, (name, rate) in zip(
-            "o^s", COLOURS[1:], result.suggestions.items(), strict=False
+            "o^s", COLOURS[1:], curve.suggestions.items(), strict=False
         ):
             if rate is not None:
                 axes.axvline(rate, color=colour, linewidth=1, linestyle=":")
@@ -232,6 +233,6 @@ def range_test_figure(result: RangeTest) -> Figure:
                     rate, np.interp(rate, rates, smoothed), color=colour, marker=marker,
                     markersize=8, linestyle="none", label=f"{name}: {rate:.2g}",
                 )  # fmt: skip
-        figure.suptitle(result.problem or f"range test: {len(rates)} steps, {result.stopped}")
+        figure.suptitle(curve.title)
         legend(figure, axes, columns=3)
         return figure

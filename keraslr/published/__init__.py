@@ -4,6 +4,7 @@ Each comparison has a data file, which holds every setting and figure, and a mod
 name, which makes jobs of it and says what their results mean.
 """
 
+from keraslr._chart_data import LineFigure
 from keraslr.published._comparisons import PARTS
 from keraslr.published._lenet import Published, collapsed, lenet_schedules, published_figures
 from keraslr.published._parts import (
@@ -11,23 +12,27 @@ from keraslr.published._parts import (
     Job,
     Line,
     Part,
-    Picture,
     Plan,
     Spread,
     Statement,
     Verdict,
 )
-from keraslr.published._report import reproduction_markdown
-from keraslr.published._reproduction import Outcome, Progress, Reproduction, reproduce
+from keraslr.published._reproduction import (
+    Outcome,
+    Progress,
+    Reproduction,
+    reproduce,
+    reproduction_markdown,
+)
 
 __all__ = [
     "PARTS",
     "Findings",
     "Job",
     "Line",
+    "LineFigure",
     "Outcome",
     "Part",
-    "Picture",
     "Plan",
     "Progress",
     "Published",

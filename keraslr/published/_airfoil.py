@@ -12,12 +12,12 @@ import numpy as np
 import tensorflow as tf
 
 from keraslr import datasets, optimizers
+from keraslr._chart_data import LineFigure
 from keraslr.published._parts import (
     Findings,
     Job,
     Line,
     Part,
-    Picture,
     Plan,
     Results,
     Spread,
@@ -184,8 +184,8 @@ def _optimum(
     )
 
 
-def _pictures(data: Mapping[str, Any], results: Mapping[str, Any]) -> list[Picture]:
-    def picture(chosen: Mapping[str, Any], x: str, key: str) -> Picture:
+def _pictures(data: Mapping[str, Any], results: Mapping[str, Any]) -> list[LineFigure]:
+    def picture(chosen: Mapping[str, Any], x: str, key: str) -> LineFigure:
         lines = {}
         for name in chosen["runs"]:
             if name not in results:
@@ -193,13 +193,13 @@ def _pictures(data: Mapping[str, Any], results: Mapping[str, Any]) -> list[Pictu
             losses, at = _numbers(results[name]["loss"]), _numbers(results[name][key])
             at = at if at.ndim == 1 else at.mean(0)
             lines[name] = (at.tolist(), losses.mean(0).tolist())
-        return Picture(chosen["title"], x, "loss, mean over the seeds", lines)
+        return LineFigure(chosen["title"], x, "loss, mean over the seeds", lines)
 
     drawn = [picture(each, "epoch", "epoch") for each in data["pictures"]]
     # The first reading, at no time at all, has no place on a logarithmic axis.
     timed = picture(data["timed"], "seconds of training", "seconds")
     lines = {name: (x[1:], y[1:]) for name, (x, y) in timed.lines.items()}
-    drawn.append(Picture(timed.title, timed.x, timed.y, lines, log_x=True))
+    drawn.append(LineFigure(timed.title, timed.x, timed.y, lines, log_x=True))
     return [each for each in drawn if each.lines]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keraslr._chart_data import LineFigure
 from keraslr.callbacks import ReduceLROnPlateau
 from keraslr.descent import DESCENT_OPTIMIZERS
 from keraslr.published._parts import (
@@ -15,7 +16,6 @@ from keraslr.published._parts import (
     Job,
     Line,
     Part,
-    Picture,
     Plan,
     Results,
     Verdict,
@@ -175,10 +175,10 @@ def _shown(values: np.ndarray) -> str:
     return ", ".join(f"{value:.6g}" for value in values)
 
 
-def _picture(curve: Mapping[str, Any], drawn: Mapping[str, Sequence[float]]) -> Picture:
+def _picture(curve: Mapping[str, Any], drawn: Mapping[str, Sequence[float]]) -> LineFigure:
     lines = {label: (list(range(len(values))), values) for label, values in drawn.items()}
     y = "weight of the gradient" if curve["kind"] == "weights" else "learning rate"
-    return Picture(curve["name"], curve["unit"], y, lines, log_y=curve.get("log_y", False))
+    return LineFigure(curve["name"], curve["unit"], y, lines, log_y=curve.get("log_y", False))
 
 
 PART = Part("curves", "Fifteen plotted curves", _jobs, _findings)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from keraslr._chart_data import LineFigure
 from keraslr.descent import descend
 from keraslr.objectives import OBJECTIVES
 from keraslr.published._parts import (
@@ -14,7 +15,6 @@ from keraslr.published._parts import (
     Job,
     Line,
     Part,
-    Picture,
     Plan,
     Results,
     Spread,
@@ -246,7 +246,7 @@ def _shown(value: float) -> str:
     return f"{value:.6f}".rstrip("0").rstrip(".")
 
 
-def _pictures(data: Mapping[str, Any], done: Mapping[str, Any]) -> list[Picture]:
+def _pictures(data: Mapping[str, Any], done: Mapping[str, Any]) -> list[LineFigure]:
     pictures = []
     for each in data["pictures"]:
         names = [name for name in each["runs"] if name in done]
@@ -258,11 +258,13 @@ def _pictures(data: Mapping[str, Any], done: Mapping[str, Any]) -> list[Picture]
             values = {name: way["values"] for name, way in ways.items()}
             lines = {name: (list(range(len(along))), along) for name, along in values.items()}
             log_y = each.get("log_y", False)
-            picture = Picture(title, "step", "objective value", lines, log_y=log_y, markers=True)
+            picture = LineFigure(title, "step", "objective value", lines, log_y=log_y, markers=True)
         else:
             points = {name: np.array(way["points"]) for name, way in ways.items()}
             lines = {name: (way[:, 0].tolist(), way[:, 1].tolist()) for name, way in points.items()}
-            picture = Picture(title, *_COORDINATES, lines, objective=objective.name, markers=True)
+            picture = LineFigure(
+                title, *_COORDINATES, lines, objective=objective.name, markers=True
+            )
         pictures.append(picture)
     return pictures
 

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from keraslr import datasets, models
+from keraslr._chart_data import LineFigure
 from keraslr.published._lenet import collapsed, lenet_run
 from keraslr.published._parts import (
     Findings,
     Job,
     Line,
     Part,
-    Picture,
     Plan,
     Results,
     Spread,
@@ -152,7 +152,7 @@ def _findings(plan: Plan, results: Results) -> Findings:
             if all(f"{way}, batch {size}" in accuracy for size in sizes)
         }
         pictures.append(
-            Picture(
+            LineFigure(
                 f"Test accuracy of the LeNet after {data['epochs']} epochs, by batch size",
                 "batch size",
                 "test accuracy",
@@ -270,7 +270,7 @@ def _resnet50(data: dict[str, Any], shown: list[dict[str, Any]]) -> list[Stateme
     return statements
 
 
-def _resnet50_picture(data: dict[str, Any]) -> Picture:
+def _resnet50_picture(data: dict[str, Any]) -> LineFigure:
     recipe = data["resnet50"]
     steps_per_epoch = math.ceil(recipe["images"] / recipe["batch_size"])
     lines = {}
@@ -278,7 +278,7 @@ def _resnet50_picture(data: dict[str, Any]) -> Picture:
         rates = schedule.values(recipe["epochs"] * steps_per_epoch)[:: steps_per_epoch // 10]
         epochs = np.linspace(0, recipe["epochs"], len(rates), endpoint=False)
         lines[name] = (epochs.tolist(), rates.astype(float).tolist())
-    return Picture(
+    return LineFigure(
         f"ResNet-50 on ImageNet, batch size {recipe['batch_size']}", "epoch", "learning rate", lines
     )
 

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from keraslr._chart_data import LineFigure
 from keraslr.published._parts import (
     Findings,
     Job,
     Line,
     Part,
-    Picture,
     Plan,
     Results,
     Spread,
@@ -199,7 +199,7 @@ def _findings(plan: Plan, results: Results) -> Findings:
     compared = not (plan.quick or plan.substitute)
     lines: list[Line] = []
     statements: list[Statement] = []
-    pictures: list[Picture] = []
+    pictures: list[LineFigure] = []
     for initialization, suffix in _INITIALIZATIONS.items():
         for way, in_words in WAYS.items():
             shown = {}
@@ -296,7 +296,7 @@ def _on_collapse(
     return [Statement(run["collapse"], bool(dead), evidence + ".")]
 
 
-def _pictures(title: str, shown: dict[str, list[dict[str, Any]]]) -> list[Picture]:
+def _pictures(title: str, shown: dict[str, list[dict[str, Any]]]) -> list[LineFigure]:
     pictures = []
     for figure, label in (("train_loss", "train loss"), ("test_accuracy", "test accuracy")):
         lines, bands = {}, {}
@@ -307,7 +307,7 @@ def _pictures(title: str, shown: dict[str, list[dict[str, Any]]]) -> list[Pictur
                 lines[name] = (epochs, values.mean(0).tolist())
                 if len(runs) > 1:
                     bands[name] = (epochs, values.min(0).tolist(), values.max(0).tolist())
-        pictures.append(Picture(f"LeNet, {title}: {label}", "epoch", label, lines, bands))
+        pictures.append(LineFigure(f"LeNet, {title}: {label}", "epoch", label, lines, bands))
     return pictures
 
 

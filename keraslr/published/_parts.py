@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from keraslr._chart_data import LineFigure
+
 
 def read_data(name: str) -> Any:
     """The settings and published figures of a part: `documented/NAME.json`."""
@@ -177,33 +179,6 @@ class Statement:
 
 
 @dataclasses.dataclass(frozen=True)
-class Picture:
-    """What a figure shows, as data; `keraslr.plotting` draws it.
-
-    Attributes:
-        title: Above it.
-        x, y: Labels of the axes.
-        lines: By label, x and y of each line.
-        bands: By the label of its line: x, lowest and highest.
-        log_x, log_y: Whether an axis is logarithmic.
-        objective: Name of the objective whose contours lie below the lines; "" for none.
-        markers: Whether each point of a line is marked.
-    """
-
-    title: str
-    x: str
-    y: str
-    lines: Mapping[str, tuple[Sequence[float], Sequence[float]]]
-    bands: Mapping[str, tuple[Sequence[float], Sequence[float], Sequence[float]]] = (
-        dataclasses.field(default_factory=dict)
-    )
-    log_x: bool = False
-    log_y: bool = False
-    objective: str = ""
-    markers: bool = False
-
-
-@dataclasses.dataclass(frozen=True)
 class Findings:
     """What a part has found.
 
@@ -218,7 +193,7 @@ class Findings:
     summary: str
     lines: Sequence[Line] = ()
     statements: Sequence[Statement] = ()
-    pictures: Sequence[Picture] = ()
+    pictures: Sequence[LineFigure] = ()
     left_out: str = ""
 
 

@@ -10,11 +10,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keraslr._chart_data import LineFigure
 from keraslr.published._parts import (
     Findings,
     Job,
     Part,
-    Picture,
     Plan,
     Results,
     Statement,
@@ -260,9 +260,9 @@ def _finite(losses: Any) -> np.ndarray:
     return np.where(np.isfinite(array), array, np.nan)
 
 
-def _picture(test: Mapping[str, np.ndarray]) -> Picture:
+def _picture(test: Mapping[str, np.ndarray]) -> LineFigure:
     epochs = list(range(1, 1 + next(iter(test.values())).shape[1]))
-    return Picture(
+    return LineFigure(
         title="Polynomial regression: median and range over the seeds",
         x="epoch",
         y="test loss",

@@ -17,9 +17,11 @@ from keraslr import datasets
 from keraslr._environment import require_tensorflow, versions
 from keraslr._files import with_null, write_whole
 from keraslr._parameters import Flag, Number, Optional
+from keraslr._tables import text
 from keraslr.jobs._processes import prepare_process
 from keraslr.published._comparisons import PARTS
 from keraslr.published._parts import Findings, Job, Part, Plan, Verdict
+from keraslr.published._report import findings_markdown, reproduction_tables, save_report
 
 # Called as each job ends (and once at the beginning) with what is done, and what there is to do,
 # both in seconds of the jobs' estimated cost, and the job; None at the beginning.
@@ -80,18 +82,41 @@ class Reproduction:
         Raises:
             OSError: The folder cannot be written; the error names the path.
         """
-        from keraslr.published._report import save_reproduction
-
         write_whole(Path(folder) / "results.json", self.to_json())
-        save_reproduction(self, folder)
+        save_report(
+            self.findings, folder, counts=self.counts(), machine=self.machine_line,
+            notes=self._notes(),
+        )  # fmt: skip
+
+    @property
+    def machine_line(self) -> str:
+        """When and where it ran, in a line."""
+        machine = self.machine
+        return (
+            f"{machine['date']}, {machine['cores']} cores ({machine['processor']}), Python "
+            f"{machine['python']}, TensorFlow {machine['tensorflow']}, Keras {machine['keras']}, "
+            f"keraslr {machine['keraslr']}. {self.done} of {self.jobs} jobs, "
+            f"{self.job_seconds / 60:.1f} minutes of one core together."
+        )
+
+    def _notes(self) -> list[str]:
+        notes = []
+        if self.plan.quick:
+            notes.append("A quick run: what takes long is left out, and each part says what.")
+        if self.interrupted:
+            notes.append("Interrupted: start the same command again to do what is missing.")
+        notes += [f"{name} failed: {error}" for name, error in self.failures.items()]
+        return notes
 
     def __str__(self) -> str:
-        from keraslr._tables import text
-        from keraslr.published._report import reproduction_tables
-
-        return "\n".join(text(table) for table in reproduction_tables(self))
+        return "\n".join(text(table) for table in reproduction_tables(self.findings))
 
     __repr__ = __str__
+
+
+def reproduction_markdown(reproduction: Reproduction) -> str:
+    """The tables and claims as Markdown."""
+    return findings_markdown(reproduction.findings)
 
 
 def reproduce(
