@@ -4,6 +4,5 @@ from keraslr._chart_data import Curve, Series
 from keraslr.comparison._compare import compare
 from keraslr.comparison._results import Comparison
 from keraslr.comparison._table import FIGURES, Row
-from keraslr.jobs._dispatch import Progress
 
-__all__ = ["FIGURES", "Comparison", "Curve", "Progress", "Row", "Series", "compare"]
+__all__ = ["FIGURES", "Comparison", "Curve", "Row", "Series", "compare"]

@@ -5,11 +5,11 @@ name, which makes jobs of it and says what their results mean.
 """
 
 from keraslr._chart_data import LineFigure
+from keraslr.jobs._job import Job
 from keraslr.published._comparisons import PARTS
 from keraslr.published._lenet import Published, collapsed, lenet_schedules, published_figures
 from keraslr.published._parts import (
     Findings,
-    Job,
     Line,
     Part,
     Plan,
@@ -18,8 +18,6 @@ from keraslr.published._parts import (
     Verdict,
 )
 from keraslr.published._reproduction import (
-    Outcome,
-    Progress,
     Reproduction,
     reproduce,
     reproduction_markdown,
@@ -31,10 +29,8 @@ __all__ = [
     "Job",
     "Line",
     "LineFigure",
-    "Outcome",
     "Part",
     "Plan",
-    "Progress",
     "Published",
     "Reproduction",
     "Spread",

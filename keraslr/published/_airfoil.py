@@ -13,9 +13,9 @@ import tensorflow as tf
 
 from keraslr import datasets, optimizers
 from keraslr._chart_data import LineFigure
+from keraslr.jobs._job import Job
 from keraslr.published._parts import (
     Findings,
-    Job,
     Line,
     Part,
     Plan,

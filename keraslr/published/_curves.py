@@ -11,9 +11,9 @@ import numpy as np
 from keraslr._chart_data import LineFigure
 from keraslr.callbacks import ReduceLROnPlateau
 from keraslr.descent import DESCENT_OPTIMIZERS
+from keraslr.jobs._job import Job
 from keraslr.published._parts import (
     Findings,
-    Job,
     Line,
     Part,
     Plan,

@@ -9,10 +9,10 @@ import numpy as np
 
 from keraslr._chart_data import LineFigure
 from keraslr.descent import descend
+from keraslr.jobs._job import Job
 from keraslr.objectives import OBJECTIVES
 from keraslr.published._parts import (
     Findings,
-    Job,
     Line,
     Part,
     Plan,

@@ -11,10 +11,10 @@ import numpy as np
 
 from keraslr import datasets, models
 from keraslr._chart_data import LineFigure
+from keraslr.jobs._job import Job
 from keraslr.published._lenet import collapsed, lenet_run
 from keraslr.published._parts import (
     Findings,
-    Job,
     Line,
     Part,
     Plan,

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from keraslr._chart_data import LineFigure
+from keraslr.jobs._job import Job
 from keraslr.published._parts import (
     Findings,
-    Job,
     Line,
     Part,
     Plan,

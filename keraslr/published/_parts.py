@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-import hashlib
 import json
 import math
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from importlib import resources
 from typing import Any
 
 import numpy as np
 
 from keraslr._chart_data import LineFigure
+from keraslr.jobs._job import Job
 
 
 def read_data(name: str) -> Any:
@@ -41,36 +40,6 @@ class Plan:
     def seeds_of(self, usual: int, quick: int = 1) -> range:
         """The seeds to run over."""
         return range(self.seeds or (quick if self.quick else usual))
-
-
-@dataclasses.dataclass(frozen=True)
-class Job:
-    """One independent computation, for any executor.
-
-    Attributes:
-        part: Name of the part that it belongs to.
-        name: Readable, unique together with the seed within the part.
-        seed: The seed; also in the arguments where the function takes one.
-        cost: Seconds that it takes on one core, roughly; for the time left.
-        function: A function of a module, so that it can be sent to another process. It takes the
-            arguments by name and returns what JSON can hold; NaN and infinities are fine.
-        arguments: What JSON can hold. Everything that the result depends on.
-    """
-
-    part: str
-    name: str
-    seed: int
-    cost: float
-    function: Callable[..., dict[str, Any]]
-    arguments: Mapping[str, Any]
-
-    @property
-    def file(self) -> str:
-        """Name of its result's file: readable, with a hash of all that the result depends on."""
-        text = json.dumps([self.function.__qualname__, dict(self.arguments)], sort_keys=True)
-        digest = hashlib.sha256(text.encode()).hexdigest()[:12]
-        name = re.sub(r"[^a-z0-9.]+", "-", f"{self.part} {self.name}".lower()).strip("-")
-        return f"{name}-seed{self.seed}-{digest}.json"
 
 
 Results = Sequence[tuple[Job, dict[str, Any]]]

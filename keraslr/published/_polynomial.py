@@ -11,9 +11,9 @@ import numpy as np
 import tensorflow as tf
 
 from keraslr._chart_data import LineFigure
+from keraslr.jobs._job import Job
 from keraslr.published._parts import (
     Findings,
-    Job,
     Part,
     Plan,
     Results,

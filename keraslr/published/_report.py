@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import os
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from rich.text import Text
 
 from keraslr._chart_data import LineFigure
 from keraslr._files import write_whole
+from keraslr.jobs._job import slug
 from keraslr.published._comparisons import PARTS
 from keraslr.published._parts import Findings, Line, Verdict
 
@@ -124,8 +124,8 @@ def save_report(
         pictures = []
         for index, picture in enumerate(found.pictures):
             content = _png(picture)
-            slug = re.sub(r"[^a-z0-9]+", "-", picture.title.lower()).strip("-")[:60]
-            write_whole(folder / "pictures" / f"{name}-{index + 1:02d}-{slug}.png", content)
+            file = f"{name}-{index + 1:02d}-{slug(picture.title)[:60]}.png"
+            write_whole(folder / "pictures" / file, content)
             pictures.append((picture.title, base64.b64encode(content).decode()))
         rows = [[(c, _COLUMNS[c](line), _kind(c, line)) for c in columns] for line in found.lines]
         parts.append(

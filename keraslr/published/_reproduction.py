@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, as_completed
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -18,14 +19,12 @@ from keraslr._environment import require_tensorflow, versions
 from keraslr._files import with_null, write_whole
 from keraslr._parameters import Flag, Number, Optional
 from keraslr._tables import text
-from keraslr.jobs._processes import prepare_process
+from keraslr.jobs._dispatch import Meter, dispatch
+from keraslr.jobs._job import Job, Outcome
+from keraslr.jobs._store import Store
 from keraslr.published._comparisons import PARTS
-from keraslr.published._parts import Findings, Job, Part, Plan, Verdict
+from keraslr.published._parts import Findings, Part, Plan, Verdict
 from keraslr.published._report import findings_markdown, reproduction_tables, save_report
-
-# Called as each job ends (and once at the beginning) with what is done, and what there is to do,
-# both in seconds of the jobs' estimated cost, and the job; None at the beginning.
-Progress = Callable[[float, float, "Job | None"], None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,7 +126,7 @@ def reproduce(
     output: str | os.PathLike[str] | None = None,
     executor: Executor | None = None,
     dataset: str = "auto",
-    on_progress: Progress | None = None,
+    on_progress: Callable[[float, float, Job | None], None] | None = None,
 ) -> Reproduction:
     """Runs the published comparisons again, with Keras's optimizers and this package's schedules.
 
@@ -141,7 +140,9 @@ def reproduce(
         output: Folder for the results; made if it is missing.
         executor: Where the jobs go; here, one after another, if it is left out.
         dataset: "auto", "fashion_mnist" or "digits"; with the last nothing is compared.
-        on_progress: Called at the beginning and as each job ends.
+        on_progress: Called at the beginning and as each job ends with what is done and what there
+            is to do, both in seconds of the jobs' estimated cost, and the job; None at the
+            beginning.
 
     Raises:
         TypeError, ValueError: An argument is wrong; the error names it.
@@ -164,26 +165,30 @@ def reproduce(
     images = datasets.load(dataset).name if any(part.images for part in parts) else ""
     plan = Plan(quick, seeds, images, images not in ("", "fashion_mnist"))
     jobs = [job for part in parts for job in part.jobs(plan)]
-    store = _Store(output)
-    results = {job.file: result for job in jobs if (result := store.read(job)) is not None}
+    store = None if output is None else Store.below(output, _encoded, _decoded)
+    results: dict[str, Outcome] = {}
+    if store is not None:
+        results = {job.file: kept for job in jobs if (kept := store.read(job)) is not None}
     missing = [job for job in jobs if job.file not in results]
-    # The longest first: none is left over while the other cores wait.
-    missing.sort(key=lambda job: -job.cost)
-    total, done = sum(job.cost for job in missing), 0.0
     failures: dict[str, str] = {}
     interrupted = False
+
+    def tell(job: Job | None, _: float, done: float, total: float) -> None:
+        if on_progress is not None:
+            on_progress(done, total, job)
+
+    meter = Meter(missing, tell)
+    # On one core each, so that several do not crowd each other, and sums are taken in one order.
+    ended = dispatch(missing, executor=executor, threads=1, store=store)
     try:
-        if on_progress:
-            on_progress(done, total, None)
-        for job, outcome in _here(missing) if executor is None else _on(executor, missing):
-            if isinstance(outcome, Exception):
-                failures[f"{job.part}, {job.name}"] = f"{type(outcome).__name__}: {outcome}"
-            else:
-                results[job.file] = outcome
-                store.write(job, outcome)
-            done += job.cost
-            if on_progress:
-                on_progress(done, total, job)
+        tell(None, 0.0, 0.0, meter.total)
+        with contextlib.closing(ended):
+            for job, outcome in ended:
+                if isinstance(outcome, Exception):
+                    failures[f"{job.part}, {job.name}"] = f"{type(outcome).__name__}: {outcome}"
+                else:
+                    results[job.file] = outcome
+                meter.ended(job)
     except KeyboardInterrupt:
         interrupted = True
     found = {part.name: _found(part, plan, jobs, results) for part in parts}
@@ -194,15 +199,15 @@ def reproduce(
         done=len({job.file for job in jobs} & set(results)),
         failures=failures,
         seconds=round(time.perf_counter() - begin, 1),
-        job_seconds=round(sum(result["seconds"] for result in results.values()), 1),
+        job_seconds=round(sum(each.seconds for each in results.values()), 1),
         interrupted=interrupted,
         machine=_machine(),
     )
 
 
-def _found(part: Part, plan: Plan, jobs: Sequence[Job], results: Mapping[str, Any]) -> Findings:
+def _found(part: Part, plan: Plan, jobs: Sequence[Job], results: Mapping[str, Outcome]) -> Findings:
     own = [job for job in jobs if job.part == part.name]
-    pairs = [(job, results[job.file]["result"]) for job in own if job.file in results]
+    pairs = [(job, results[job.file].result) for job in own if job.file in results]
     if own and not pairs:
         return Findings("", left_out="Nothing of it has been run yet.")
     found = part.findings(plan, pairs)
@@ -212,67 +217,16 @@ def _found(part: Part, plan: Plan, jobs: Sequence[Job], results: Mapping[str, An
     return found
 
 
-Outcome = dict[str, Any] | Exception
+def _encoded(job: Job, outcome: Outcome) -> str:
+    whole = {"part": job.part, "name": job.name, "seed": job.seed, "arguments": dict(job.arguments),
+             "seconds": outcome.seconds, "result": outcome.result}  # fmt: skip
+    # NaN and infinities as Python's JSON has them: it is read by nothing else.
+    return json.dumps(whole)
 
 
-def _here(jobs: Sequence[Job]) -> Iterator[tuple[Job, Outcome]]:
-    for job in jobs:
-        try:
-            yield job, _performed(job)
-        except Exception as error:
-            yield job, error
-
-
-def _on(executor: Executor, jobs: Sequence[Job]) -> Iterator[tuple[Job, Outcome]]:
-    futures = {executor.submit(_performed_elsewhere, job): job for job in jobs}
-    try:
-        for future in as_completed(futures):
-            error = future.exception()
-            if error is not None and not isinstance(error, Exception):
-                raise error
-            yield futures[future], future.result() if error is None else error
-    finally:
-        for future in futures:
-            future.cancel()
-
-
-def _performed(job: Job) -> dict[str, Any]:
-    begin = time.perf_counter()
-    result = job.function(**job.arguments)
-    return {"seconds": round(time.perf_counter() - begin, 2), "result": result}
-
-
-def _performed_elsewhere(job: Job) -> dict[str, Any]:
-    """In a process of an executor: on one core, so that several do not crowd each other.
-
-    It also makes the numbers the same wherever a job runs: sums are taken in one order.
-    """
-    prepare_process(1)
-    return _performed(job)
-
-
-class _Store:
-    """A folder with a file for each finished job."""
-
-    def __init__(self, output: str | os.PathLike[str] | None) -> None:
-        self.folder = None if output is None else Path(output) / "runs"
-
-    def read(self, job: Job) -> dict[str, Any] | None:
-        """The result that lies there; None for none, or for a file that is no result."""
-        if self.folder is None:
-            return None
-        try:
-            kept = json.loads((self.folder / job.file).read_text(encoding="utf-8"))
-            return {"seconds": float(kept["seconds"]), "result": dict(kept["result"])}
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
-
-    def write(self, job: Job, outcome: Mapping[str, Any]) -> None:
-        if self.folder is not None:
-            whole = {"part": job.part, "name": job.name, "seed": job.seed,
-                     "arguments": dict(job.arguments), **outcome}  # fmt: skip
-            # NaN and infinities as Python's JSON has them: it is read by nothing else.
-            write_whole(self.folder / job.file, json.dumps(whole))
+def _decoded(text: str) -> Outcome:
+    kept = json.loads(text)
+    return Outcome(dict(kept["result"]), float(kept["seconds"]))
 
 
 def _machine() -> dict[str, Any]:
