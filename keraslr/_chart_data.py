@@ -1,4 +1,4 @@
-"""What charts draw, as data: results make these, and `keraslr.plotting` draws them."""
+"""Data that charts draw: results make it, and `keraslr.plotting` draws it."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class Series:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Curve:
-    """What a comparison draws of one schedule.
+    """The curves of one schedule in a comparison.
 
     Attributes:
-        rate_epochs, rate: Applied learning rate against time in epochs, a value a step.
+        rate_epochs, rate: Applied learning rate of each step, and its time in epochs.
         epochs: Epochs 1..n for the figures.
         train_loss, test_accuracy: Figures over the seeds.
     """
@@ -44,12 +44,12 @@ class Curve:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class TrainingCurve:
-    """What is drawn of a run; all times are in epochs.
+    """The curves of a training run; all times are in epochs.
 
     Attributes:
-        label: Its name.
-        style: Number of its line's style.
-        times, loss, accuracy: Training loss and accuracy, and when.
+        label: Name of the run.
+        style: Index of the line style.
+        times, loss, accuracy: Training loss and accuracy, and their times.
         test_times, test_loss, test_accuracy: The same on the test data.
         rate_times, rate: Applied learning rate.
         planned_times, planned: The schedule's learning rate.
@@ -71,13 +71,13 @@ class TrainingCurve:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class RangeTestCurve:
-    """What is drawn of a range test.
+    """The curve of a range test.
 
     Attributes:
         title: Title of the figure.
         learning_rates: Rate of each step, (n,).
         losses: Loss of each step, (n,).
-        smoothed: Their moving average, (n,).
+        smoothed: Moving average of the losses, (n,).
         suggestions: Suggested rates by the names of their rules; None for no suggestion.
         log: Whether the rate's axis is logarithmic.
     """
@@ -92,7 +92,7 @@ class RangeTestCurve:
 
 @dataclasses.dataclass(frozen=True)
 class LineFigure:
-    """What a figure of lines shows.
+    """The content of a figure of lines.
 
     Attributes:
         title: Title above the axes.

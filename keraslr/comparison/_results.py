@@ -1,4 +1,4 @@
-"""What came of many runs: several schedules, each with several seeds."""
+"""Results of many runs: several schedules, each with several seeds."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class Comparison:
     """The results of `compare`.
 
     Attributes:
-        runs: What was asked for.
-        results: What is done, in the same order; None for a run that is still to be done.
-        interrupted: Whether it was stopped before its end.
+        runs: The runs that were requested.
+        results: Their results, in the same order; None for a run that is still to be done.
+        interrupted: Whether the comparison was stopped before its end.
     """
 
     def __init__(
@@ -40,12 +40,12 @@ class Comparison:
 
     @property
     def names(self) -> list[str]:
-        """The schedules' names, in their order."""
+        """Names of the schedules, in their order."""
         return list(dict.fromkeys(run.name for run in self.runs))
 
     @property
     def title(self) -> str:
-        """What was compared, in a line."""
+        """Model, data and settings, in a line."""
         run, seeds = self.runs[0], len({run.seed for run in self.runs})
         model = run.model if isinstance(run.model, str) else run.model.__name__
         data = run.dataset if isinstance(run.dataset, str) else run.dataset.name
@@ -57,12 +57,12 @@ class Comparison:
         )
 
     def of(self, name: str) -> list[Result]:
-        """The results of one schedule that reached their last epoch."""
+        """Returns the results of one schedule's finished runs."""
         pairs = zip(self.runs, self.results, strict=True)
         return [r for run, r in pairs if run.name == name and r and r.status == "finished"]
 
     def rows(self) -> list[Row]:
-        """The table, a row a schedule."""
+        """Returns the rows of the table, one for each schedule."""
         return [self._row(name) for name in self.names]
 
     def _row(self, name: str) -> Row:
@@ -88,7 +88,7 @@ class Comparison:
         )
 
     def curves(self) -> dict[str, Curve]:
-        """What is drawn, by schedule; schedules without a finished run are left out."""
+        """Returns the curves by schedule, without schedules that have no finished run."""
         curves = {}
         for name in self.names:
             finished = self.of(name)
@@ -105,13 +105,13 @@ class Comparison:
         return curves
 
     def plot(self) -> Figure:
-        """Rate, training loss and test accuracy against epoch."""
+        """Draws rate, training loss and test accuracy against epoch."""
         from keraslr.plotting import comparison_figure
 
         return comparison_figure(self.curves(), self.title)
 
     def summary(self) -> dict[str, Any]:
-        """The table and every run's last figures, as JSON holds them."""
+        """Returns the table and the last figures of every run, as JSON holds them."""
         return {
             "title": self.title,
             "interrupted": self.interrupted,

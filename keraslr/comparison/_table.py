@@ -14,12 +14,12 @@ FIGURES = ("train_loss", "train_accuracy", "test_accuracy")
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """A schedule's line in the table: figures after the last epoch, over its finished runs.
+    """A row of the table: a schedule's figures after the last epoch, over its finished runs.
 
     Attributes:
         name: The schedule's name.
-        finished, diverged, missing: Number of runs that reached their last epoch, that left the
-            finite numbers, and that are still to be done.
+        finished, diverged, missing: Number of runs that reached their last epoch, that reached a
+            loss that is not finite, and that are still to be done.
         figures: Mean and standard deviation over the finished runs, by figure.
         seconds: Mean wall time of a finished run.
     """
@@ -33,7 +33,7 @@ class Row:
 
 
 def comparison_table(rows: Sequence[Row], title: str = "") -> Table:
-    """Figures after the last epoch, a row a schedule.
+    """Makes a table of the figures after the last epoch, with a row for each schedule.
 
     Args:
         rows: The rows.

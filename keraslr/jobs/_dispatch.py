@@ -1,4 +1,4 @@
-"""Where jobs are done: here one after another, in other processes, or on an executor."""
+"""Runs jobs: here one after another, in other processes, or on an executor."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from keraslr.jobs._job import Job, Outcome, Parcel
 from keraslr.jobs._processes import prepare_process, process_pool
 from keraslr.jobs._store import Store
 
-# Each job that has ended, with what came of it.
+# Each job that has ended, with its outcome or error.
 Ended = Generator[tuple[Job, Outcome | Exception], None, None]
 
 _ASK_SECONDS = 0.2
 
 
 class Meter:
-    """Adds up how far jobs are.
+    """Adds up the progress of several jobs.
 
     Args:
         jobs: The jobs.
-        on_progress: Called with a job, what is done of it, what is done of all, and what there is
-            to do, all in the unit of the jobs' cost.
+        on_progress: Called with a job, the part of it that is done, the part of all jobs that is
+            done, and the total, all in the unit of the jobs' cost.
     """
 
     def __init__(
@@ -43,13 +43,13 @@ class Meter:
         self._done: dict[int, float] = {}
 
     def __call__(self, job: Job, done: float) -> None:
-        """Tells how far a job is."""
+        """Records the progress of a job."""
         self._done[id(job)] = done
         if self._on_progress is not None:
             self._on_progress(job, done, sum(self._done.values()), self.total)
 
     def ended(self, job: Job) -> None:
-        """Counts a job as done, also one that ended early."""
+        """Counts a job as done, even if it ended early."""
         self(job, job.cost)
 
 
@@ -63,25 +63,29 @@ def dispatch(
     meter: Callable[[Job, float], None] = lambda job, done: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Ended:
-    """Does jobs, and yields each as it ends, with its outcome or the exception that ended it.
+    """Runs jobs and yields each as it ends, with its outcome or the exception that ended it.
 
-    The longest begin first, so that none is left over while the other cores wait. Close the
-    generator, and no other begins: processes are ended, and what waits on an executor is cancelled.
+    The longest jobs begin first, so that none is left over while other cores idle. After the
+    generator is closed no other job begins: processes are ended, and jobs that wait on an executor
+    are cancelled.
 
     Args:
-        jobs: What to do.
-        processes: Processes of this machine that the jobs go to; None for none.
-        threads: Threads that each process, or worker of the executor, computes with; None leaves
-            that to TensorFlow.
-        executor: Where the jobs go instead; neither is here, one after another.
-        store: Where each outcome is written as it comes.
-        meter: Called with the jobs under way that tell how far they are; not by an executor's.
-        should_stop: Asked some five times a second whether to end early. A job that tells ends
-            with what it has; here only, since processes are ended and executors' jobs go on.
+        jobs: Jobs to run.
+        processes: Number of processes of this machine that run the jobs; None for none.
+        threads: Number of threads that each process or worker computes with; None leaves it to
+            TensorFlow.
+        executor: Executor that runs the jobs. Without it and without processes, the jobs run here,
+            one after another.
+        store: Store to which each outcome is written as it arrives.
+        meter: Called with a job under way and the part of its cost that is done. Not called for the
+            jobs of an executor.
+        should_stop: Asked about five times a second whether to end early. A job that runs here and
+            reports its progress then ends with what it has; processes are ended, and jobs under
+            way on an executor go on.
 
     Raises:
         OSError: An outcome cannot be written; the error names the path.
-        RuntimeError: A process was killed, or could not begin.
+        RuntimeError: A process was killed, or could not start.
     """
     jobs = sorted(jobs, key=lambda job: -job.cost)
     if not jobs:
@@ -124,9 +128,9 @@ def _in_processes(
         for job, outcome in _on_executor(pool, jobs, threads, store, meter, should_stop, board):
             if isinstance(outcome, BrokenProcessPool):
                 raise RuntimeError(
-                    "a process ended before its run did. In a script, what calls compare with jobs "
-                    'must be under `if __name__ == "__main__":`, since each process imports the '
-                    "script; else it was killed, as the system does where memory runs out"
+                    "a process ended before its run did. In a script, the call of compare with "
+                    'jobs must be under `if __name__ == "__main__":`, since each process imports '
+                    "the script; otherwise the system may have killed it for lack of memory"
                 ) from outcome
             yield job, outcome
 
@@ -140,8 +144,8 @@ def _on_executor(
     should_stop: Callable[[], bool],
     board: _Board | None = None,
 ) -> Ended:
-    # Without a board it is not known where that is, and whether anybody waits for a job's end: so
-    # it writes there too, where it can.
+    # Without a board, nobody knows where the executor is, and nobody may wait for a job under way:
+    # so its worker writes the outcome too, if it can.
     by_name, their_store = board is not None, store if board is None else None
     futures = {
         executor.submit(
@@ -193,7 +197,7 @@ def _done_elsewhere(
     job, store = parcel.open()
     outcome = _done(job, functools.partial(_tell, board, place), lambda: False)
     if store is not None:
-        with contextlib.suppress(OSError):  # it may be another machine, without that folder
+        with contextlib.suppress(OSError):  # another machine may not have that folder
             store.write(job, outcome)
     return outcome
 
@@ -205,7 +209,7 @@ def _tell(board: _Board | None, place: int, done: float) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class _Board:
-    """A file in which processes write down how far their jobs are."""
+    """A file in which processes record the progress of their jobs."""
 
     path: Path
 

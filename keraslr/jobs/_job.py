@@ -1,4 +1,4 @@
-"""One of many computations: its name, its result, and its way to another process."""
+"""Jobs: one computation of many, its outcome, and how it is sent to another process."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ class Job:
         part: Name of the part of a whole that the job belongs to; "" for none.
         name: Readable, unique together with the seed within the part.
         seed: The seed; also in the arguments where the function takes one.
-        cost: Size of the job: seconds, steps or whatever else all jobs of a dispatch count in.
-        function: Takes the arguments by name and returns the result. May be any function; in
-            another process it is imported from its module or, where it has none, rebuilt there.
+        cost: Size of the job, in the same unit for all jobs that are dispatched together: seconds
+            or steps, for example.
+        function: Any function that takes the arguments by name and returns the result. Another
+            process imports it from its module or, if it is in none, rebuilds it from its code.
         arguments: Everything that the result depends on.
         digest: Short hash of everything that the result depends on. Left out, that of the
             function's name and the arguments, which JSON then has to hold.
@@ -41,7 +42,7 @@ class Job:
 
     @property
     def file(self) -> str:
-        """Name of the result's file: readable, with a hash of all that the result depends on."""
+        """File name of the result: readable, with a hash of all that it depends on."""
         digest = self.digest
         if not digest:
             text = json.dumps([self.function.__qualname__, dict(self.arguments)], sort_keys=True)
@@ -51,7 +52,7 @@ class Job:
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """The end of a job.
+    """The result of a job that ended well.
 
     Attributes:
         result: What the function returned.
@@ -63,23 +64,23 @@ class Outcome:
 
 
 def slug(text: str) -> str:
-    """Returns the text as a part of a file's name: small letters, digits, dots and dashes."""
+    """Returns the text as part of a file name: lowercase letters, digits, dots and dashes."""
     return re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-")
 
 
 def packed(content: Any, *, by_name: bool) -> bytes:
-    """Returns what `pickle.loads` turns into the content again, in another process.
+    """Returns bytes from which `pickle.loads` rebuilds the content in another process.
 
-    A function of a module goes by its name, and one of a notebook cell, a lambda or a closure with
-    its code.
+    A function of a module is sent by its name; a lambda, a closure or a function of a notebook cell
+    is sent with its code.
 
     Args:
-        content: What to pack.
-        by_name: Whether the other process imports the script that this one runs, as Python's own
-            processes do, so that its functions go by their names too.
+        content: Object to pack.
+        by_name: Whether functions of the running script are sent by their names too, since the
+            other process imports that script, as Python's own processes do.
 
     Raises:
-        TypeError: It cannot be packed, like an open file or a lock.
+        TypeError: The content cannot be packed, such as an open file or a lock.
     """
     if by_name:
         try:
@@ -87,26 +88,26 @@ def packed(content: Any, *, by_name: bool) -> bytes:
         except (pickle.PicklingError, AttributeError, TypeError):
             pass
         else:
-            # What is typed in, as into a notebook's cells, is in no file.
+            # Code typed into a notebook's cells is in no file.
             if hasattr(sys.modules["__main__"], "__file__") or b"__main__" not in data:
                 return data
     import cloudpickle
 
     try:
         return cloudpickle.dumps(content)
-    except Exception as error:  # of any kind: each object has a say in how it is packed
+    except Exception as error:  # of any kind, since objects may define how they are packed
         raise TypeError(f"cannot be sent to another process: {error}") from error
 
 
 class Parcel:
     """Content on its way to another process.
 
-    It is packed when it leaves, not before: many jobs with large data would fill the memory, and
-    those for a thread need not be packed. It is unpacked when it is opened, so that the process can
-    be prepared before the content is imported.
+    A parcel is packed when it leaves, not before: many jobs with large data would fill the memory,
+    and jobs for a thread need not be packed. It is unpacked when it is opened, so that the process
+    can be prepared before the content is imported.
 
     Args:
-        content: What is in it.
+        content: Object to send.
         by_name: See `packed`.
     """
 
@@ -122,7 +123,7 @@ class Parcel:
 
 
 class _Received:
-    """A parcel that has come."""
+    """A parcel that has arrived."""
 
     def __init__(self, data: bytes):
         self._data = data

@@ -17,9 +17,9 @@ class Store:
 
     Attributes:
         folder: The folder; made when the first result is written.
-        encode: Makes a file's text of a job and its outcome.
-        decode: Reads the outcome from a file's text. None, or any of `ValueError`, `KeyError` and
-            `TypeError`, for a text that is no finished result.
+        encode: Returns the text of the file for a job and its outcome.
+        decode: Returns the outcome from the text of a file. Returns None, or raises `ValueError`,
+            `KeyError` or `TypeError`, for a text that is not a finished result.
     """
 
     folder: Path
@@ -33,12 +33,12 @@ class Store:
         encode: Callable[[Job, Outcome], str],
         decode: Callable[[str], Outcome | None],
     ) -> Store:
-        """The one in the folder `runs` of an output folder."""
-        # Absolute, since a process elsewhere may have another folder for its own.
+        """Returns the store in the subfolder `runs` of an output folder."""
+        # Absolute, since another process may have another working directory.
         return cls(Path(output).absolute() / "runs", encode, decode)
 
     def read(self, job: Job) -> Outcome | None:
-        """Returns the outcome that lies there; None for none, or for a file that is no result."""
+        """Returns the stored outcome; None if there is none, or its file is not a result."""
         try:
             return self.decode((self.folder / job.file).read_text(encoding="utf-8"))
         except (OSError, ValueError, KeyError, TypeError):
@@ -48,6 +48,6 @@ class Store:
         """Writes the outcome, whole or not at all.
 
         Raises:
-            OSError: It cannot be written; the error names the path.
+            OSError: The file cannot be written; the error names the path.
         """
         write_whole(self.folder / job.file, self.encode(job, outcome))

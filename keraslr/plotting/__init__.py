@@ -1,6 +1,6 @@
-"""Figures from data. Nothing is computed or trained here, and no result is known.
+"""Figures from data. Nothing is computed or trained here.
 
-A function makes a figure, for files and reports; a chart keeps one and draws it again and again.
+A function makes a figure for files and reports; a chart keeps a figure and redraws it.
 """
 
 from keraslr._chart_data import Curve, LineFigure, RangeTestCurve, Series, TrainingCurve

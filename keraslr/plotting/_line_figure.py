@@ -1,4 +1,4 @@
-"""Figures of lines alone: lines with their bands, and paths over contours."""
+"""Figures of lines with bands, and of paths over contours."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from keraslr.plotting._style import LOCK, legend, line_style, tidy
 
 
 def line_figure(data: LineFigure) -> Figure:
-    """Lines with their bands, or paths over the contours of an objective.
+    """Draws lines with their bands, or paths over the contours of an objective.
 
     Args:
-        data: What to show.
+        data: Content of the figure.
     """
     with LOCK:
         figure = Figure(figsize=(6.4, 4.2), layout="constrained")

@@ -1,4 +1,4 @@
-"""Training as it goes on."""
+"""Charts of training under way."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class TrainingChart(Chart):
             self.rate.set_ylim(0, 1.08 * positive.max() if len(positive) else 1)
 
     def arrange(self, labels: Sequence[str] = (), **_: float) -> None:
-        """See `Chart.arrange`; the axes lie in two rows."""
+        """Sets the margins as `Chart.arrange` does, for axes in two rows."""
         super().arrange(labels, left=0.75, top=0.3)
 
 

@@ -21,9 +21,9 @@ _POINTS = 2000
 
 
 class ComparisonChart(Chart):
-    """Rate, training loss and test accuracy side by side: a line a schedule, a band its seeds.
+    """Chart of rate, training loss and test accuracy: a line for each schedule, bands for seeds.
 
-    What is still to be trained is there with its planned rate alone.
+    Schedules that are still to be trained appear with their planned rate alone.
 
     Args:
         size: Width and height in inches.
@@ -66,11 +66,11 @@ class ComparisonChart(Chart):
         """Shows these curves instead of the ones before.
 
         Args:
-            curves: What has been trained, by schedule.
-            planned: Names, rates and steps per epoch of what is to be trained; its order is that
-                of the colours. Left out, that of `curves` is.
-            note: What stands in the axes in which there is no line.
-            log: Whether the loss's axis is logarithmic.
+            curves: Curves of the trained schedules, by name.
+            planned: Name, summary and steps per epoch of each planned schedule, in the order of
+                the colours. By default the order is that of `curves`.
+            note: Text in axes without a line.
+            log: Whether the axis of the loss is logarithmic.
         """
         plans = {name: (summary, per_epoch) for name, summary, per_epoch in planned}
         names = list(plans) or list(curves)
@@ -143,11 +143,11 @@ class ComparisonChart(Chart):
         self.loss.set_ylim(max(lows[lows > 0].min(), 1e-6 * high) / 1.5 if log else 0, 1.05 * high)
 
     def arrange(self, labels: Sequence[str] = (), **margins: float) -> None:
-        """See `Chart.arrange`; here the legend has larger letters, and is there for one line too.
+        """Sets the margins as `Chart.arrange` does, with a larger legend, even for a single line.
 
         Args:
             labels: Labels of the legend.
-            **margins: Inches at the top, for a title.
+            **margins: `top`, the inches for a title.
         """
         with LOCK:
             self._frame = None
@@ -176,7 +176,7 @@ class ComparisonChart(Chart):
 
 
 def _with_end(times: np.ndarray, rates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The steps at which the rate changes, with the run's end: the others say nothing new."""
+    """Returns the steps at which the rate changes, and the end of the run."""
     changes = np.flatnonzero(np.append(True, rates[1:] != rates[:-1]))
     # More than the picture has dots is work for nothing.
     changes = changes[:: -(-len(changes) // _POINTS)]
@@ -185,10 +185,12 @@ def _with_end(times: np.ndarray, rates: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 
 def comparison_figure(curves: Mapping[str, Curve], title: str) -> Figure:
-    """Rate, training loss and test accuracy against epoch: a line a schedule, a band its seeds.
+    """Draws rate, training loss and test accuracy against epoch.
+
+    Each schedule is a line, with a band from the lowest to the highest of its seeds.
 
     Args:
-        curves: What has been trained, by schedule.
+        curves: Curves by schedule.
         title: Title of the figure.
     """
     chart = ComparisonChart((12, 4.9))
@@ -203,10 +205,10 @@ def comparison_figure(curves: Mapping[str, Curve], title: str) -> Figure:
 
 
 def range_test_figure(curve: RangeTestCurve) -> Figure:
-    """Loss against the rates of a range test, with a mark at each suggested rate.
+    """Draws loss against the rates of a range test, with a mark at each suggested rate.
 
-    The smoothed loss is a line over the faint losses of the batches. What diverges is cut off, so
-    that the fall can be seen.
+    The smoothed loss is a line over the faint losses of the batches. Diverging losses are cut off,
+    so that the fall can be seen.
     """
     with LOCK:
         figure = Figure(figsize=(8, 4.8), layout="constrained")

@@ -1,7 +1,7 @@
-"""The published comparisons: their settings and figures as data, what runs them, and the report.
+"""The published comparisons: their settings and figures as data, their runs, and the report.
 
 Each comparison has a data file, which holds every setting and figure, and a module of the same
-name, which makes jobs of it and says what their results mean.
+name, which makes jobs of them and judges their results.
 """
 
 from keraslr._chart_data import LineFigure

@@ -1,4 +1,4 @@
-"""Linear regression on NASA's airfoil data: what each optimizer makes of it."""
+"""Linear regression on NASA's airfoil data with several optimizers."""
 
 from __future__ import annotations
 
@@ -39,15 +39,15 @@ def train(
     kernel_deviation: float,
     seeds: Sequence[int],
 ) -> dict[str, Any]:
-    """Trains with one setting, once a seed.
+    """Trains with one setting, once for each seed.
 
     Args:
         optimizer: Name of a class of `keras.optimizers` or `keraslr.optimizers`.
-        arguments: Its arguments.
-        batch_size: Rows a step; divides 1500.
+        arguments: Arguments of the optimizer.
+        batch_size: Rows of each step; divides 1500.
         epochs: Passes over the rows.
         kernel_deviation: Standard deviation of the first weights; the bias begins at 0.
-        seeds: Of the first weights and of the order of the rows.
+        seeds: Seeds of the first weights and of the order of the rows.
 
     Returns:
         `epoch`: where the loss was read, (readings,); `loss` and `seconds`: by seed, the losses and
@@ -86,14 +86,14 @@ def train(
 
 
 def least_squares(features: np.ndarray, target: np.ndarray) -> float:
-    """The lowest loss that any weights and bias reach."""
+    """Returns the lowest loss that any weights and bias reach."""
     columns = np.column_stack([features, np.ones(len(features))]).astype(np.float64)
     weights = np.linalg.lstsq(columns, target.astype(np.float64), rcond=None)[0]
     return float(np.mean(np.square(columns @ weights - target)) / 2)
 
 
 def half_square(predictions: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
-    """Half the mean squared error."""
+    """Returns half the mean squared error."""
     return tf.reduce_mean(tf.square(predictions - targets)) / 2
 
 
@@ -151,7 +151,7 @@ def _why_none() -> str:
     try:
         datasets.airfoil()
     except datasets.DatasetError as error:
-        return f"All of it, and no other data stand in for the airfoil table: {error}"
+        return f"All of this part, since no other data can replace the airfoil table: {error}"
     return "Nothing of it has been run."
 
 
@@ -204,7 +204,7 @@ def _pictures(data: Mapping[str, Any], results: Mapping[str, Any]) -> list[LineF
 
 
 def _numbers(values: Any) -> np.ndarray:
-    """As an array; what JSON has no number for is NaN."""
+    """Returns the values as an array, with NaN for null."""
     return np.array(values, dtype=float)
 
 

@@ -1,4 +1,4 @@
-"""The reproduction as tables, as Markdown and as a page. Nothing is computed or trained here."""
+"""Writes findings as tables, as Markdown and as a page. Nothing is computed or trained here."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _columns(found: Findings) -> list[str]:
 
 
 def reproduction_tables(findings: Mapping[str, Findings]) -> list[RenderableType]:
-    """For each part a heading, its table, its claims and what was left out."""
+    """Returns for each part its heading, its table, its claims and a note on left-out runs."""
     shown: list[RenderableType] = []
     for name, found in findings.items():
         shown.append(Text(f"\n{PARTS[name].title}", style="bold"))
@@ -73,7 +73,7 @@ def reproduction_tables(findings: Mapping[str, Findings]) -> list[RenderableType
 
 
 def findings_markdown(findings: Mapping[str, Findings]) -> str:
-    """The tables and claims as Markdown."""
+    """Returns the tables and claims as Markdown."""
     lines = []
     for name, found in findings.items():
         lines += [f"### {PARTS[name].title}", ""]
@@ -103,14 +103,14 @@ def save_report(
     machine: str,
     notes: Sequence[str],
 ) -> None:
-    """Writes `report.html`, which needs nothing beside it, `table.md` and the pictures.
+    """Writes a self-contained `report.html`, `table.md` and the pictures.
 
     Args:
-        findings: What was found, by part.
-        folder: Where to.
-        counts: How many figures came to each verdict.
-        machine: When and where it ran, in a line.
-        notes: What the reader has to know first, each in a sentence.
+        findings: Findings by part.
+        folder: Folder to write to.
+        counts: Number of figures with each verdict.
+        machine: Date, machine and versions of the run, in a line.
+        notes: Sentences at the top of the page.
 
     Raises:
         OSError: The folder cannot be written; the error names the path.
@@ -146,11 +146,11 @@ def save_report(
     page = environment.get_template("report.html.j2").render(
         title="Published comparisons of learning-rate schedules and optimizers, run again in Keras",
         about=(
-            "Each published figure beside what PyTorch gives over several seeds and what Keras's "
+            "Each published figure beside PyTorch's over several seeds and the one that Keras's "
             "optimizers and keraslr's schedules give here. A published single run is reproduced "
-            "when it lies within three standard deviations of ours and the means, ours and "
+            "if it lies within three standard deviations of ours and the means, ours and "
             "PyTorch's, differ by less than three of their combined standard errors; a figure "
-            "without chance in it, when all its printed digits are the same."
+            "that involves no randomness, if all its printed digits are the same."
         ),
         notes=notes,
         counts=counts,

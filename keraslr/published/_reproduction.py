@@ -1,4 +1,4 @@
-"""The published comparisons, run again: what is missing is done, what is done is kept."""
+"""Runs the published comparisons again: missing jobs are run, finished ones are kept."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ from keraslr.published._report import findings_markdown, reproduction_tables, sa
 
 @dataclasses.dataclass(frozen=True)
 class Reproduction:
-    """What was found.
+    """The result of `reproduce`.
 
     Attributes:
-        plan: How much was asked for.
-        findings: By part.
-        jobs, done: Number of jobs, and of those with a result.
-        failures: What went wrong, by job.
+        plan: Requested extent.
+        findings: Findings by part.
+        jobs, done: Number of jobs, and of jobs with a result.
+        failures: Errors by job.
         seconds: Wall time of this call.
-        job_seconds: Wall time of all jobs together, those of earlier calls included.
-        interrupted: Whether it was stopped before its end.
+        job_seconds: Wall time of all jobs together, including those of earlier calls.
+        interrupted: Whether the call was stopped before its end.
         machine: Date, versions, processor cores.
     """
 
@@ -53,12 +53,12 @@ class Reproduction:
     machine: Mapping[str, Any]
 
     def counts(self) -> dict[str, int]:
-        """How many figures came to each verdict."""
+        """Returns the number of figures with each verdict."""
         verdicts = [line.verdict for part in self.findings.values() for line in part.lines]
         return {verdict.value: verdicts.count(verdict) for verdict in Verdict}
 
     def to_json(self) -> str:
-        """Everything but the pictures' points, as strict JSON."""
+        """Returns everything except the points of the pictures, as strict JSON."""
         parts = {}
         for name, found in self.findings.items():
             plain = dataclasses.asdict(found)
@@ -76,7 +76,7 @@ class Reproduction:
         return json.dumps(with_null(whole), indent=1, allow_nan=False)
 
     def save(self, folder: str | os.PathLike[str]) -> None:
-        """Writes `results.json`, `report.html` and a picture for each of the findings' pictures.
+        """Writes `results.json`, `report.html`, `table.md` and the pictures of the findings.
 
         Raises:
             OSError: The folder cannot be written; the error names the path.
@@ -89,7 +89,7 @@ class Reproduction:
 
     @property
     def machine_line(self) -> str:
-        """When and where it ran, in a line."""
+        """Date, machine and versions of the run, in a line."""
         machine = self.machine
         return (
             f"{machine['date']}, {machine['cores']} cores ({machine['processor']}), Python "
@@ -114,7 +114,7 @@ class Reproduction:
 
 
 def reproduction_markdown(reproduction: Reproduction) -> str:
-    """The tables and claims as Markdown."""
+    """Returns the tables and claims as Markdown."""
     return findings_markdown(reproduction.findings)
 
 
@@ -130,19 +130,18 @@ def reproduce(
 ) -> Reproduction:
     """Runs the published comparisons again, with Keras's optimizers and this package's schedules.
 
-    With `output`, each result is written there at once and whole, and a second call does only what
-    is missing. Ctrl-C ends it early: what is done is kept and told.
+    With `output`, each result is written there at once and whole, and a second call runs only the
+    missing jobs. Ctrl-C ends the call early: finished jobs are kept and reported.
 
     Args:
-        quick: Leaves out what takes long; the findings say what.
-        only: Names of parts; all of them if left out.
-        seeds: How many seeds each random comparison runs over; its own number if left out.
+        quick: Whether to leave out long runs; the findings say which.
+        only: Names of parts; all parts by default.
+        seeds: Number of seeds of each random comparison; its own default if left out.
         output: Folder for the results; made if it is missing.
-        executor: Where the jobs go; here, one after another, if it is left out.
-        dataset: "auto", "fashion_mnist" or "digits"; with the last nothing is compared.
-        on_progress: Called at the beginning and as each job ends with what is done and what there
-            is to do, both in seconds of the jobs' estimated cost, and the job; None at the
-            beginning.
+        executor: Executor that runs the jobs; by default they run here, one after another.
+        dataset: "auto", "fashion_mnist" or "digits"; with "digits" nothing is compared.
+        on_progress: Called at the beginning and as each job ends, with the cost done, the total
+            cost, both in estimated seconds, and the job, which is None at the beginning.
 
     Raises:
         TypeError, ValueError: An argument is wrong; the error names it.
@@ -178,7 +177,7 @@ def reproduce(
             on_progress(done, total, job)
 
     meter = Meter(missing, tell)
-    # On one core each, so that several do not crowd each other, and sums are taken in one order.
+    # One thread for each job elsewhere: jobs do not compete for cores, and sums keep their order.
     ended = dispatch(missing, executor=executor, threads=1, store=store)
     try:
         tell(None, 0.0, 0.0, meter.total)
@@ -220,7 +219,7 @@ def _found(part: Part, plan: Plan, jobs: Sequence[Job], results: Mapping[str, Ou
 def _encoded(job: Job, outcome: Outcome) -> str:
     whole = {"part": job.part, "name": job.name, "seed": job.seed, "arguments": dict(job.arguments),
              "seconds": outcome.seconds, "result": outcome.result}  # fmt: skip
-    # NaN and infinities as Python's JSON has them: it is read by nothing else.
+    # NaN and infinities in the form of Python's JSON, since nothing else reads this file.
     return json.dumps(whole)
 
 
