@@ -7,19 +7,19 @@ import io
 from rich.console import Console, RenderableType
 from rich.table import Table
 
-# Where the output is no terminal, lines are as long as they have to be.
+# Width of the output where it is not a terminal.
 _WIDTH = 160
 
 
 def show(table: RenderableType) -> None:
-    """Prints a table, in the terminal's width where there is a terminal."""
+    """Prints a table, in the width of the terminal if there is one."""
     console = Console()
     console = console if console.is_terminal else Console(width=_WIDTH)
     console.print(table)
 
 
 def text(table: RenderableType) -> str:
-    """A table as plain text."""
+    """Returns a table as plain text."""
     file = io.StringIO()
     # Rich would show it in a notebook's page, and leave the file empty.
     Console(file=file, width=_WIDTH, color_system=None, force_jupyter=False).print(table)
@@ -27,5 +27,5 @@ def text(table: RenderableType) -> str:
 
 
 def new_table(title: str = "") -> Table:
-    """An empty table with a title on its left."""
+    """Returns an empty table with a left-aligned title."""
     return Table(title=title or None, title_justify="left", title_style="bold")

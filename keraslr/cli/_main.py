@@ -148,12 +148,12 @@ def _reproduce(options: argparse.Namespace) -> int:
             on_progress=progress,
         )
         found.save(options.output)
-    for shown in _report.reproduction_tables(found):
+    for shown in _report.reproduction_tables(found.findings):
         _tables.show(shown)
     counts = [f"{count} {name}" for name, count in found.counts().items() if count]
     if counts:
         print(f"\n{', '.join(counts)}.")
-    print(_report.machine_line(found))
+    print(found.machine_line)
     for name in ("report.html", "results.json"):
         print(f"{name}: {options.output / name}")
     for name, error in found.failures.items():
@@ -342,7 +342,7 @@ def _compare(options: argparse.Namespace) -> int:
             on_progress=progress,
             **where,
         )
-    _tables.show(comparison_table(result))
+    _tables.show(comparison_table(result.rows(), result.title))
     print(f"Numbers: {options.output / 'results.json'}")
     print(f"Picture: {options.output / 'comparison.png'}")
     if result.interrupted:

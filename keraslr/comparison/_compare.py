@@ -1,26 +1,27 @@
-"""Many runs: several schedules, each with several seeds."""
+"""Trains several schedules, each with several seeds."""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
 import os
-import re
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
-from pathlib import Path
 from typing import Any
 
 from keraslr import datasets
 from keraslr._environment import require_tensorflow
 from keraslr._parameters import Number
 from keraslr.comparison._results import Comparison
-from keraslr.jobs import _dispatch, _processes
-from keraslr.jobs._dispatch import Progress
+from keraslr.jobs import _processes
+from keraslr.jobs._dispatch import Meter, dispatch
+from keraslr.jobs._job import Job, Outcome, packed
+from keraslr.jobs._store import Store
 from keraslr.schedules import Schedule
-from keraslr.training import Result, Run
+from keraslr.training import Result, Run, train
 
-# Runs that need no other start.
+# Statuses of runs that need not be trained again.
 _ENDED = ("finished", "diverged")
 
 
@@ -41,7 +42,7 @@ def compare(
     jobs: int | str | None = None,
     threads: int | None = None,
     executor: Executor | None = None,
-    on_progress: Progress | None = None,
+    on_progress: Callable[[Run, int, int, int], None] | None = None,
     on_result: Callable[[Comparison], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> Comparison:
@@ -53,7 +54,7 @@ def compare(
     Args:
         schedules: Schedules (or constant rates) by name.
         epochs: Epochs of each run.
-        seeds: How many seeds (0, 1, ...), or the seeds.
+        seeds: Number of seeds (0, 1, ...), or the seeds themselves.
         dataset: "auto", "fashion_mnist", "digits" or a `Dataset`.
         model: "lenet", or a function of a seed that builds a Keras model.
         initialization: First weights of a named model, "pytorch" or "keras".
@@ -62,35 +63,36 @@ def compare(
         batch_size: Examples per optimizer step.
         clock: Whether the schedules count in "step" or in "epoch".
         output: Folder for the results; made if it is missing.
-        earlier: A comparison whose finished runs are not done again where they are asked for here.
-        jobs: Processes of this machine that the runs go to, >= 1, or "auto": one for each core, as
-            far as there are runs, and on a GPU or for a single run none. None: here, one after
-            another. A script that says `jobs` needs an `if __name__ == "__main__":`, and the model
-            has to be one by name or a function of a file, since each process imports it.
-        threads: Threads that each of these processes computes with, >= 1; the cores divided by
-            `jobs`, if left out. The numbers of a run depend on nothing else: they are the same, to
-            the bit, whatever `jobs` is with the same `threads`. With other `threads` sums are
-            taken in another order, and the numbers agree to rounding, at first.
-        executor: Where the runs go in place of `jobs`, for example a Dask client's
-            `get_executor()`. There `threads` are those of a worker that has not begun to compute;
-            None leaves that to TensorFlow, which takes all cores.
-        on_progress: Called as it trains (with an executor, when a run has ended) with the run, the
-            steps done of it, the steps done in all and the steps to be done in all.
-        on_result: Called with the comparison as it stands, after each run that ends.
-        should_stop: Asked some five times a second; once it says True, the run under way ends as
-            "stopped", and no other begins. With `jobs`, as with Ctrl-C, the processes are ended,
-            and their runs have no result. Runs on an executor cannot be stopped: those that wait
-            are cancelled, those under way go on without being waited for (and with `output` are
-            still written).
+        earlier: A comparison whose finished runs are taken over instead of trained again.
+        jobs: Number of processes of this machine that train the runs, >= 1, or "auto": one for each
+            core, at most one for each run, and none on a GPU or for a single run. None trains here,
+            one run after another. A script that passes `jobs` needs an
+            `if __name__ == "__main__":`, since each process imports the script. The model may be
+            any function, including a lambda or a function of a notebook cell.
+        threads: Number of threads that each of these processes computes with, >= 1; by default the
+            number of cores divided by `jobs`. The numbers of a run depend on nothing else: with
+            the same `threads` they are equal to the bit, whatever `jobs` is. With other `threads`
+            sums are taken in another order, and the numbers agree to rounding, at first.
+        executor: Executor that trains the runs instead of `jobs`, for example a Dask client's
+            `get_executor()`. There `threads` applies to a worker that has not begun to compute;
+            None leaves it to TensorFlow, which takes all cores.
+        on_progress: Called during training (with an executor, when a run has ended) with the run,
+            its steps done, the steps done in all and the steps to be done in all.
+        on_result: Called with the current comparison after each run that ends.
+        should_stop: Asked about five times a second; once it returns True, the run under way ends
+            as "stopped", and no other begins. With `jobs`, as with Ctrl-C, the processes are ended,
+            and their runs have no result. Runs on an executor cannot be stopped: waiting runs are
+            cancelled, and runs under way go on in the background (and with `output` are still
+            written).
 
     Returns:
         The `Comparison`: a table as text, `.rows()`, `.plot()` and every run's result.
 
     Raises:
         TypeError, ValueError: An argument is wrong; the error names it.
-        DatasetError: The dataset cannot be had, or is damaged.
+        DatasetError: The dataset is not available, or is damaged.
         OSError: The folder cannot be written; the error names the path.
-        RuntimeError: One of the processes was killed, or could not begin.
+        RuntimeError: One of the processes was killed, or could not start.
     """
     if not isinstance(schedules, Mapping) or not schedules:
         raise TypeError(
@@ -122,26 +124,31 @@ def compare(
     if not runs:
         raise ValueError(f"seeds must be an integer >= 1 or hold a seed. Received: {seeds!r}")
     processes, threads = _checked_jobs(jobs, threads, executor, len(runs))
+    if processes is not None:
+        _require_portable(model)
+    asked = [_job(run, epochs * steps_per_epoch) for run in runs]
+    store = None if output is None else Store.below(output, _encoded, _decoded)
     known = _by_key(earlier)
-    results = [_found(_path(output, run), run, known) for run in runs]
-    missing = [
-        _dispatch.Job(index, runs[index], _path(output, runs[index]))
-        for index, result in enumerate(results)
-        if result is None
-    ]
-    meter = _dispatch.Meter(on_progress, epochs * steps_per_epoch, len(missing))
-    asked = should_stop or (lambda: False)
-    if processes is not None and missing:
-        done = _dispatch.in_processes(processes, threads or 1, missing, meter, asked)
-    elif executor is not None:
-        done = _dispatch.on_executor(executor, missing, meter, asked, threads)
-    else:
-        done = _dispatch.here(missing, meter, asked)
+    results = [_found(job, store, known) for job in asked]
+    missing = [job for job, result in zip(asked, results, strict=True) if result is None]
+    places = {id(job): place for place, job in enumerate(asked)}
+
+    def tell(job: Job, done: float, overall: float, total: float) -> None:
+        if on_progress is not None:
+            on_progress(job.arguments["run"], int(done), int(overall), int(total))
+
+    meter = Meter(missing, tell)
+    ended = dispatch(
+        missing, processes=processes, threads=threads, executor=executor, store=store,
+        meter=meter, should_stop=should_stop or (lambda: False),
+    )  # fmt: skip
     interrupted = False
     try:
-        with contextlib.closing(done):
-            for job, result in done:
-                results[job.index] = result
+        with contextlib.closing(ended):
+            for job, outcome in ended:
+                if isinstance(outcome, Exception):
+                    raise outcome
+                result = results[places[id(job)]] = outcome.result
                 if result.status == "interrupted":
                     raise KeyboardInterrupt
                 interrupted = result.status == "stopped"
@@ -164,7 +171,7 @@ def compare(
 def _checked_jobs(
     jobs: int | str | None, threads: int | None, executor: Executor | None, runs: int
 ) -> tuple[int | None, int | None]:
-    """How many processes, None for none of their own, and how many threads each."""
+    """Returns the number of processes, None for training here, and of threads for each."""
     count = Number("", int, at_least=1)
     if jobs is not None and executor is not None:
         raise ValueError(
@@ -184,11 +191,11 @@ def _checked_jobs(
             raise ValueError(
                 f'jobs must be None, "auto" or an integer >= 1. Received: jobs={jobs!r}'
             )
-        # Of all runs that were asked for, not of those that are missing: so that a comparison
-        # which was interrupted goes on with as many threads as it began with.
+        # Counts all requested runs, not only the missing ones, so that an interrupted comparison
+        # goes on with as many threads as it began with.
         jobs = min(_processes.usual_jobs(), runs)
         if jobs == 1 and threads is None:
-            return None, None  # a process of its own would only have to start
+            return None, None  # another process would only cost its start
     processes: int = count.validated("jobs", jobs)
     return processes, threads or _processes.threads_of_each(processes)
 
@@ -199,16 +206,37 @@ def _clocked(schedule: Schedule | float, steps_per_epoch: int) -> Schedule | flo
     return schedule
 
 
-def _path(output: str | os.PathLike[str] | None, run: Run) -> Path | None:
-    """Where a run's result lies: a readable name, and a hash of all that it was asked for."""
-    if output is None:
-        return None
-    name = re.sub(r"[^a-z0-9]+", "-", run.name.lower()).strip("-") or "run"
-    return Path(output) / "runs" / f"{name}-seed{run.seed}-{run.key()}.json"
+def _job(run: Run, steps: int) -> Job:
+    return Job("", run.name, run.seed, steps, _trained, {"run": run}, run.key(), True)
+
+
+def _trained(run: Run, report: Callable[[float], None], should_stop: Callable[[], bool]) -> Result:
+    result = train(run, on_progress=lambda done, *_: report(done), should_stop=should_stop)
+    # The weights stay where they were trained: many runs would be many models in memory.
+    return dataclasses.replace(result, model=None)
+
+
+def _encoded(job: Job, outcome: Outcome) -> str:
+    return outcome.result.to_json()
+
+
+def _decoded(text: str) -> Outcome | None:
+    result = Result.from_json(text)
+    return Outcome(result, result.wall_time) if result.status in _ENDED else None
+
+
+def _require_portable(model: Any) -> None:
+    try:
+        packed(model, by_name=True)
+    except TypeError as error:
+        raise TypeError(
+            "model must be a function that can be sent to another process, to be trained with "
+            f"jobs. Received: model={model!r}, which {error}"
+        ) from None
 
 
 def _by_key(earlier: Comparison | None) -> dict[str, Result]:
-    """The results that need not be made again, by their run's key."""
+    """Returns the results that need not be trained again, by the key of their run."""
     if earlier is None:
         return {}
     if not isinstance(earlier, Comparison):
@@ -217,17 +245,11 @@ def _by_key(earlier: Comparison | None) -> dict[str, Result]:
     return {run.key(): result for run, result in pairs if result and result.status in _ENDED}
 
 
-def _found(path: Path | None, run: Run, known: Mapping[str, Result]) -> Result | None:
-    """The run's result, if it lies there or is known."""
-    if path is not None and path.exists():
-        try:
-            written = Result.load(path)
-        except (ValueError, KeyError, TypeError):
-            pass  # not one of ours, or of an older form: the run is done again
-        else:
-            if written.status in _ENDED:
-                return written
-    result = known.get(run.key()) if known else None
-    if path is not None and result is not None:
-        result.save(path)
+def _found(job: Job, store: Store | None, known: Mapping[str, Result]) -> Result | None:
+    """Returns the result of the run, if it is stored or known."""
+    if store is not None and (written := store.read(job)) is not None:
+        return written.result
+    result = known.get(job.digest)
+    if store is not None and result is not None:
+        store.write(job, Outcome(result, result.wall_time))
     return result

@@ -1,4 +1,4 @@
-"""What came of many runs: several schedules, each with several seeds."""
+"""Results of many runs: several schedules, each with several seeds."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ import dataclasses
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from keraslr._chart_data import Curve, Series
 from keraslr._files import with_null, write_whole
+from keraslr._tables import text
+from keraslr.comparison._table import FIGURES, Row, comparison_table
 from keraslr.training import Result, Run
 
 if TYPE_CHECKING:
@@ -20,68 +23,14 @@ if TYPE_CHECKING:
 
 _TITLES = {"lenet": "LeNet", "fashion_mnist": "Fashion-MNIST"}
 
-FIGURES = ("train_loss", "train_accuracy", "test_accuracy")
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Series:
-    """One figure against time, over runs that differ in their seed.
-
-    Attributes:
-        mean, low, high: Arrays of one shape: mean, lowest and highest of the runs.
-        runs: Number of runs.
-    """
-
-    mean: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
-    runs: int
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Curve:
-    """What a comparison draws of one schedule.
-
-    Attributes:
-        rate_epochs, rate: Applied learning rate against time in epochs, a value a step.
-        epochs: Epochs 1..n for the figures.
-        train_loss, test_accuracy: Figures over the seeds.
-    """
-
-    rate_epochs: np.ndarray
-    rate: np.ndarray
-    epochs: np.ndarray
-    train_loss: Series
-    test_accuracy: Series
-
-
-@dataclasses.dataclass(frozen=True)
-class Row:
-    """A schedule's line in the table: figures after the last epoch, over its finished runs.
-
-    Attributes:
-        name: The schedule's name.
-        finished, diverged, missing: Number of runs that reached their last epoch, that left the
-            finite numbers, and that are still to be done.
-        figures: Mean and standard deviation over the finished runs, by figure.
-        seconds: Mean wall time of a finished run.
-    """
-
-    name: str
-    finished: int
-    diverged: int
-    missing: int
-    figures: Mapping[str, tuple[float, float]]
-    seconds: float
-
 
 class Comparison:
     """The results of `compare`.
 
     Attributes:
-        runs: What was asked for.
-        results: What is done, in the same order; None for a run that is still to be done.
-        interrupted: Whether it was stopped before its end.
+        runs: The runs that were requested.
+        results: Their results, in the same order; None for a run that is still to be done.
+        interrupted: Whether the comparison was stopped before its end.
     """
 
     def __init__(
@@ -91,12 +40,12 @@ class Comparison:
 
     @property
     def names(self) -> list[str]:
-        """The schedules' names, in their order."""
+        """Names of the schedules, in their order."""
         return list(dict.fromkeys(run.name for run in self.runs))
 
     @property
     def title(self) -> str:
-        """What was compared, in a line."""
+        """Model, data and settings, in a line."""
         run, seeds = self.runs[0], len({run.seed for run in self.runs})
         model = run.model if isinstance(run.model, str) else run.model.__name__
         data = run.dataset if isinstance(run.dataset, str) else run.dataset.name
@@ -108,12 +57,12 @@ class Comparison:
         )
 
     def of(self, name: str) -> list[Result]:
-        """The results of one schedule that reached their last epoch."""
+        """Returns the results of one schedule's finished runs."""
         pairs = zip(self.runs, self.results, strict=True)
         return [r for run, r in pairs if run.name == name and r and r.status == "finished"]
 
     def rows(self) -> list[Row]:
-        """The table, a row a schedule."""
+        """Returns the rows of the table, one for each schedule."""
         return [self._row(name) for name in self.names]
 
     def _row(self, name: str) -> Row:
@@ -139,7 +88,7 @@ class Comparison:
         )
 
     def curves(self) -> dict[str, Curve]:
-        """What is drawn, by schedule; schedules without a finished run are left out."""
+        """Returns the curves by schedule, without schedules that have no finished run."""
         curves = {}
         for name in self.names:
             finished = self.of(name)
@@ -156,13 +105,13 @@ class Comparison:
         return curves
 
     def plot(self) -> Figure:
-        """Rate, training loss and test accuracy against epoch."""
+        """Draws rate, training loss and test accuracy against epoch."""
         from keraslr.plotting import comparison_figure
 
-        return comparison_figure(self)
+        return comparison_figure(self.curves(), self.title)
 
     def summary(self) -> dict[str, Any]:
-        """The table and every run's last figures, as JSON holds them."""
+        """Returns the table and the last figures of every run, as JSON holds them."""
         return {
             "title": self.title,
             "interrupted": self.interrupted,
@@ -183,10 +132,7 @@ class Comparison:
         return write_figure(self.plot(), folder / "comparison.png")
 
     def __str__(self) -> str:
-        from keraslr._tables import text
-        from keraslr.comparison._table import comparison_table
-
-        return text(comparison_table(self))
+        return text(comparison_table(self.rows(), self.title))
 
     __repr__ = __str__
 

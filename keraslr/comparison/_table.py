@@ -2,27 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+import dataclasses
+from collections.abc import Mapping, Sequence
 
 from rich.table import Table
 
 from keraslr._tables import new_table
 
-if TYPE_CHECKING:
-    from keraslr.comparison._results import Comparison
+FIGURES = ("train_loss", "train_accuracy", "test_accuracy")
 
 
-def comparison_table(
-    comparison: Comparison, published: Mapping[str, Mapping[str, float]] | None = None
-) -> Table:
-    """Figures after the last epoch, a row a schedule, with the published ones where given.
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A row of the table: a schedule's figures after the last epoch, over its finished runs.
+
+    Attributes:
+        name: The schedule's name.
+        finished, diverged, missing: Number of runs that reached their last epoch, that reached a
+            loss that is not finite, and that are still to be done.
+        figures: Mean and standard deviation over the finished runs, by figure.
+        seconds: Mean wall time of a finished run.
+    """
+
+    name: str
+    finished: int
+    diverged: int
+    missing: int
+    figures: Mapping[str, tuple[float, float]]
+    seconds: float
+
+
+def comparison_table(rows: Sequence[Row], title: str = "") -> Table:
+    """Makes a table of the figures after the last epoch, with a row for each schedule.
 
     Args:
-        comparison: The results.
-        published: Published figures by schedule and figure.
+        rows: The rows.
+        title: Title of the table.
     """
-    table = new_table(comparison.title)
+    table = new_table(title)
     table.add_column("schedule")
     table.add_column("runs", justify="right")
     columns = {
@@ -32,10 +49,8 @@ def comparison_table(
     }
     for heading, _ in columns.values():
         table.add_column(heading, justify="right")
-        if published:
-            table.add_column("published", justify="right")
     table.add_column("seconds", justify="right")
-    for row in comparison.rows():
+    for row in rows:
         cells = [row.name, _count(row.finished, row.diverged, row.missing)]
         for figure, (_, form) in columns.items():
             mean, deviation = row.figures[figure]
@@ -43,9 +58,6 @@ def comparison_table(
             if row.finished > 1:
                 cell += " ± " + form.format(deviation)
             cells.append(cell)
-            if published:
-                known = published.get(row.name, {}).get(figure)
-                cells.append("" if known is None else form.format(known))
         cells.append(f"{row.seconds:.0f}" if row.finished else "-")
         table.add_row(*cells)
     return table

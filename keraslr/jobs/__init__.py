@@ -1,3 +1,3 @@
-"""Many runs: which are missing, where they are trained, and where their results are kept."""
+"""Many jobs: their names, where they run, and where their results are kept."""
 
 __all__: list[str] = []

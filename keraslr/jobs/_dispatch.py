@@ -1,99 +1,174 @@
-"""Where the runs of a comparison are trained: here one after another, or in other processes."""
+"""Runs jobs: here one after another, in other processes, or on an executor."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
-import pickle
-import sys
 import tempfile
+import time
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, wait
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from keraslr.jobs._job import Job, Outcome, Parcel
 from keraslr.jobs._processes import prepare_process, process_pool
-from keraslr.training import Result, Run, train
+from keraslr.jobs._store import Store
 
-# Called with the run under way, the steps done of it, the steps done in all, and those to be done.
-Progress = Callable[[Run, int, int, int], None]
-Ended = Generator[tuple["Job", Result], None, None]
+# Each job that has ended, with its outcome or error.
+Ended = Generator[tuple[Job, Outcome | Exception], None, None]
 
 _ASK_SECONDS = 0.2
 
 
-@dataclasses.dataclass(frozen=True)
-class Job:
-    """A run to be done.
+class Meter:
+    """Adds up the progress of several jobs.
 
-    Attributes:
-        index: Its place among the runs that were asked for.
-        run: What to train.
-        path: Where its result is written; None for nowhere.
+    Args:
+        jobs: The jobs.
+        on_progress: Called with a job, the part of it that is done, the part of all jobs that is
+            done, and the total, all in the unit of the jobs' cost.
     """
 
-    index: int
-    run: Run
-    path: Path | None
+    def __init__(
+        self,
+        jobs: Sequence[Job],
+        on_progress: Callable[[Job, float, float, float], None] | None = None,
+    ):
+        self._on_progress = on_progress
+        self.total = sum(job.cost for job in jobs)
+        self._done: dict[int, float] = {}
 
-
-class Meter:
-    """Adds up the steps of runs that all have as many."""
-
-    def __init__(self, on_progress: Progress | None, steps: int, runs: int):
-        self._on_progress, self._steps, self._total = on_progress, steps, steps * runs
-        self._done: dict[int, int] = {}
-
-    def __call__(self, job: Job, steps_done: int) -> None:
-        """Tells how far a run is."""
-        self._done[job.index] = steps_done
-        if self._on_progress:
-            self._on_progress(job.run, steps_done, sum(self._done.values()), self._total)
+    def __call__(self, job: Job, done: float) -> None:
+        """Records the progress of a job."""
+        self._done[id(job)] = done
+        if self._on_progress is not None:
+            self._on_progress(job, done, sum(self._done.values()), self.total)
 
     def ended(self, job: Job) -> None:
-        """Counts a run as done, also one that diverged on the way."""
-        self(job, self._steps)
+        """Counts a job as done, even if it ended early."""
+        self(job, job.cost)
 
 
-def here(jobs: Sequence[Job], meter: Meter, should_stop: Callable[[], bool]) -> Ended:
-    """Trains in this process, one run after another."""
+def dispatch(
+    jobs: Sequence[Job],
+    *,
+    processes: int | None = None,
+    threads: int | None = None,
+    executor: Executor | None = None,
+    store: Store | None = None,
+    meter: Callable[[Job, float], None] = lambda job, done: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Ended:
+    """Runs jobs and yields each as it ends, with its outcome or the exception that ended it.
+
+    The longest jobs begin first, so that none is left over while other cores idle. After the
+    generator is closed no other job begins: processes are ended, and jobs that wait on an executor
+    are cancelled.
+
+    Args:
+        jobs: Jobs to run.
+        processes: Number of processes of this machine that run the jobs; None for none.
+        threads: Number of threads that each process or worker computes with; None leaves it to
+            TensorFlow.
+        executor: Executor that runs the jobs. Without it and without processes, the jobs run here,
+            one after another.
+        store: Store to which each outcome is written as it arrives.
+        meter: Called with a job under way and the part of its cost that is done. Not called for the
+            jobs of an executor.
+        should_stop: Asked about five times a second whether to end early. A job that runs here and
+            reports its progress then ends with what it has; processes are ended, and jobs under
+            way on an executor go on.
+
+    Raises:
+        OSError: An outcome cannot be written; the error names the path.
+        RuntimeError: A process was killed, or could not start.
+    """
+    jobs = sorted(jobs, key=lambda job: -job.cost)
+    if not jobs:
+        return
+    if processes is not None:
+        yield from _in_processes(jobs, processes, threads, store, meter, should_stop)
+    elif executor is not None:
+        yield from _on_executor(executor, jobs, threads, store, meter, should_stop)
+    else:
+        yield from _here(jobs, store, meter, should_stop)
+
+
+def _here(
+    jobs: Sequence[Job],
+    store: Store | None,
+    meter: Callable[[Job, float], None],
+    should_stop: Callable[[], bool],
+) -> Ended:
     for job in jobs:
         if should_stop():
             return
-        yield job, _trained(job, functools.partial(meter, job), should_stop)
+        outcome: Outcome | Exception
+        try:
+            outcome = _done(job, functools.partial(meter, job), should_stop)
+        except Exception as error:
+            outcome = error
+        yield from _kept(job, outcome, store)
 
 
-def on_executor(
+def _in_processes(
+    jobs: Sequence[Job],
+    processes: int,
+    threads: int | None,
+    store: Store | None,
+    meter: Callable[[Job, float], None],
+    should_stop: Callable[[], bool],
+) -> Ended:
+    with tempfile.TemporaryDirectory() as folder, process_pool(processes) as pool:
+        board = _Board.made(Path(folder) / "board", len(jobs))
+        for job, outcome in _on_executor(pool, jobs, threads, store, meter, should_stop, board):
+            if isinstance(outcome, BrokenProcessPool):
+                raise RuntimeError(
+                    "a process ended before its run did. In a script, the call of compare with "
+                    'jobs must be under `if __name__ == "__main__":`, since each process imports '
+                    "the script; otherwise the system may have killed it for lack of memory"
+                ) from outcome
+            yield job, outcome
+
+
+def _on_executor(
     executor: Executor,
     jobs: Sequence[Job],
-    meter: Meter,
-    should_stop: Callable[[], bool],
     threads: int | None,
+    store: Store | None,
+    meter: Callable[[Job, float], None],
+    should_stop: Callable[[], bool],
     board: _Board | None = None,
 ) -> Ended:
-    """Trains on an executor, and yields each run as it ends; with a board, follows those under way.
-
-    The threads are those of each process; None for those that TensorFlow has there.
-    """
-    futures = {executor.submit(_trained_elsewhere, job, threads, board): job for job in jobs}
+    # Without a board, nobody knows where the executor is, and nobody may wait for a job under way:
+    # so its worker writes the outcome too, if it can.
+    by_name, their_store = board is not None, store if board is None else None
+    futures = {
+        executor.submit(
+            _done_elsewhere, Parcel((job, their_store), by_name=by_name), threads, board, place
+        ): place
+        for place, job in enumerate(jobs)
+    }  # fmt: skip
     waiting = set(futures)
-    seen: dict[int, int] = {}
+    seen: dict[int, float] = {}
     try:
         while waiting:
             ended, waiting = wait(waiting, _ASK_SECONDS, FIRST_COMPLETED)
-            for future in sorted(ended, key=lambda each: futures[each].index):
-                job, result = futures[future], future.result()
-                if job.path is not None and board is None:
-                    result.save(job.path)  # where it was trained may be another machine
-                yield job, result
-            steps_done = board.read() if board is not None else {}
-            for job in [futures[future] for future in waiting]:
-                if steps_done.get(job.index, 0) > seen.get(job.index, 0):
-                    seen[job.index] = steps_done[job.index]
-                    meter(job, steps_done[job.index])
+            for future in sorted(ended, key=futures.__getitem__):
+                error = future.exception()
+                if error is not None and not isinstance(error, Exception):
+                    raise error
+                outcome = future.result() if error is None else error
+                yield from _kept(jobs[futures[future]], outcome, store)
+            done = board.read() if board is not None else {}
+            for place in sorted(futures[future] for future in waiting):
+                if done.get(place, 0) > seen.get(place, 0):
+                    seen[place] = done[place]
+                    meter(jobs[place], done[place])
             if should_stop():
                 return
     finally:
@@ -101,94 +176,53 @@ def on_executor(
             future.cancel()
 
 
-def in_processes(
-    processes: int,
-    threads: int,
-    jobs: Sequence[Job],
-    meter: Meter,
-    should_stop: Callable[[], bool],
-) -> Ended:
-    """Trains in so many processes of this machine, with so many threads each.
+def _kept(job: Job, outcome: Outcome | Exception, store: Store | None) -> Ended:
+    if store is not None and isinstance(outcome, Outcome):
+        store.write(job, outcome)
+    yield job, outcome
 
-    Close it, and those under way are ended.
 
-    Raises:
-        TypeError: The model cannot be built in another process.
-        RuntimeError: A process is gone.
-    """
-    _require_importable(jobs[0].run.model)
-    with tempfile.TemporaryDirectory() as folder, process_pool(processes) as pool:
-        board = _Board.made(Path(folder) / "steps", 1 + max(job.index for job in jobs))
-        try:
-            yield from on_executor(pool, jobs, meter, should_stop, threads, board)
-        except BrokenProcessPool as error:
-            raise RuntimeError(
-                "a process ended before its run did. In a script, what calls compare with jobs "
-                'must be under `if __name__ == "__main__":`, since each process imports the '
-                "script; else it was killed, as the system does where memory runs out"
-            ) from error
+def _done(job: Job, report: Callable[[float], None], should_stop: Callable[[], bool]) -> Outcome:
+    hooks = {"report": report, "should_stop": should_stop} if job.reports_progress else {}
+    begin = time.perf_counter()
+    result = job.function(**job.arguments, **hooks)
+    return Outcome(result, round(time.perf_counter() - begin, 2))
+
+
+def _done_elsewhere(
+    parcel: Parcel, threads: int | None, board: _Board | None, place: int
+) -> Outcome:
+    if threads is not None:
+        prepare_process(threads)
+    job, store = parcel.open()
+    outcome = _done(job, functools.partial(_tell, board, place), lambda: False)
+    if store is not None:
+        with contextlib.suppress(OSError):  # another machine may not have that folder
+            store.write(job, outcome)
+    return outcome
+
+
+def _tell(board: _Board | None, place: int, done: float) -> None:
+    if board is not None:
+        board.write(place, done)
 
 
 @dataclasses.dataclass(frozen=True)
 class _Board:
-    """A file in which processes write down how many steps of their runs are done."""
+    """A file in which processes record the progress of their jobs."""
 
     path: Path
-    runs: int
 
     @classmethod
-    def made(cls, path: Path, runs: int) -> _Board:
-        np.zeros(runs, np.int64).tofile(path)
-        return cls(path, runs)
+    def made(cls, path: Path, jobs: int) -> _Board:
+        np.zeros(jobs).tofile(path)
+        return cls(path)
 
-    def write(self, index: int, steps_done: int) -> None:
-        number = np.int64(steps_done).tobytes()
+    def write(self, place: int, done: float) -> None:
+        number = np.float64(done).tobytes()
         with self.path.open("r+b") as file:
-            file.seek(index * len(number))
+            file.seek(place * len(number))
             file.write(number)
 
-    def read(self) -> dict[int, int]:
-        return dict(enumerate(np.fromfile(self.path, np.int64).tolist()))
-
-
-def _trained(
-    job: Job,
-    report: Callable[[int], None] | None = None,
-    should_stop: Callable[[], bool] | None = None,
-) -> Result:
-    def tell(steps_done: int, *_: Any) -> None:
-        if report is not None:
-            report(steps_done)
-
-    result = train(job.run, on_progress=tell, should_stop=should_stop)
-    if job.path is not None:
-        result.save(job.path)
-    # The weights stay where they were trained: many runs would be many models in memory.
-    return dataclasses.replace(result, model=None)
-
-
-def _trained_elsewhere(job: Job, threads: int | None, board: _Board | None) -> Result:
-    if threads is not None:
-        prepare_process(threads)
-    if board is None:
-        return _trained(job)
-    return _trained(job, lambda steps_done: board.write(job.index, steps_done))
-
-
-def _require_importable(model: Any) -> None:
-    """A `TypeError` for a function that another process cannot find."""
-    if isinstance(model, str):
-        return
-    try:
-        pickle.dumps(model)
-        # What is typed in, as into a notebook's cells, is in no file.
-        in_a_file = hasattr(sys.modules["__main__"], "__file__")
-        found = in_a_file or getattr(model, "__module__", None) != "__main__"
-    except (pickle.PicklingError, AttributeError, TypeError):
-        found = False
-    if not found:
-        raise TypeError(
-            "model must be a function of a file that another process can import, to be trained "
-            "with jobs: no lambda, no function within a function, none of a notebook's cells. "
-            f"Received: model={model!r}"
-        )
+    def read(self) -> dict[int, float]:
+        return dict(enumerate(np.fromfile(self.path).tolist()))

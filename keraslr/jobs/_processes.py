@@ -1,4 +1,4 @@
-"""Processes of this machine, among which its cores are divided."""
+"""Processes of this machine, which share its cores."""
 
 from __future__ import annotations
 
@@ -15,33 +15,37 @@ from concurrent.futures import ProcessPoolExecutor
 
 
 def cores() -> int:
-    """Processor cores that this process may use."""
+    """Returns the number of processor cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def usual_jobs() -> int:
-    """One process for each core. On a GPU one: how many of them pay there has to be measured."""
+    """Returns the default number of processes: one for each core, or a single one on a GPU.
+
+    How many processes pay off on a GPU has to be measured.
+    """
     import tensorflow as tf
 
     return 1 if tf.config.list_physical_devices("GPU") else cores()
 
 
 def threads_of_each(jobs: int) -> int:
-    """Threads with which each of so many processes computes, so that all have a core."""
+    """Returns the number of threads for each of N processes, so that each has a core."""
     return max(1, cores() // jobs)
 
 
 def prepare_process(threads: int) -> None:
-    """Has TensorFlow leave the rest of the machine to others; nothing, once it has begun.
+    """Limits TensorFlow in this process, so that it leaves the rest of the machine to others.
 
-    And the process ends when the one that made it does, even if that was killed.
+    Has no effect once TensorFlow has begun to compute. TensorFlow takes the GPU memory that it
+    needs instead of all of it. The process also ends when its parent does, even if the parent was
+    killed.
 
     Args:
-        threads: Threads that it computes with. They also decide in which order it sums up, so that
-            the same number of them gives the same numbers. Of a GPU's memory it takes what it
-            needs, and not all that there is.
+        threads: Number of threads to compute with. It also decides in which order sums are taken,
+            so that the same number of threads gives the same results.
     """
     import tensorflow as tf
 
@@ -56,8 +60,8 @@ def prepare_process(threads: int) -> None:
 
 @functools.cache  # once a process
 def _end_with_parent() -> None:
-    # A process of a pool waits for jobs at a pipe of which it has both ends, so that it would never
-    # hear that nobody is left to send one.
+    # A process of a pool waits for jobs at a pipe and holds both ends of it, so it would never
+    # notice that nobody is left to send one.
     parent = multiprocessing.parent_process()
     if parent is None:
         return
@@ -71,10 +75,10 @@ def _end_with_parent() -> None:
 
 @contextlib.contextmanager
 def process_pool(jobs: int) -> Iterator[ProcessPoolExecutor]:
-    """So many processes, which are gone at the end, also those in the middle of a job."""
+    """Makes a pool of N processes and ends them all on exit, even in the middle of a job."""
     context = process_context()
-    # Ctrl-C is the parent's to handle, also while a process still imports: where it does, this is
-    # set by a function that needs no import.
+    # The parent handles Ctrl-C, even while a process is still importing: a process that imports
+    # for itself gets an initializer that needs no import.
     begin: Callable[[], object] = functools.partial(signal.signal, signal.SIGINT, signal.SIG_IGN)
     if context.get_start_method() == "forkserver":
         begin = functools.partial(_begin, dict(os.environ))
@@ -89,11 +93,12 @@ def process_pool(jobs: int) -> Iterator[ProcessPoolExecutor]:
 
 
 def process_context() -> multiprocessing.context.BaseContext:
-    """How processes are made; never by forking this one, whose TensorFlow has begun.
+    """Returns the way in which processes are made; never a fork of this one, which has TensorFlow.
 
-    On Linux by a server of Python's that imports TensorFlow once, and forks before TensorFlow
-    begins: the first pool takes the seconds of one import, and later ones none. CUDA is not known
-    to bear this, and elsewhere forking is not safe: there each process imports for itself.
+    On Linux, Python's fork server imports TensorFlow once and forks before TensorFlow begins to
+    compute: the first pool takes the seconds of one import, later pools none. With CUDA this is
+    not known to work, and on other systems forking is not safe: there each process imports for
+    itself.
     """
     import tensorflow as tf
 
@@ -103,16 +108,16 @@ def process_context() -> multiprocessing.context.BaseContext:
 
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["keraslr.training"])
-    # Blocked here, an interrupt is blocked in the server as well, which would end by it. The
-    # server starts the tracker, which unblocks what it has blocked: so that comes first.
+    # An interrupt would end the server, so it is blocked here, and with that in the server. The
+    # server would start the resource tracker, which unblocks signals: so the tracker comes first.
     resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         forkserver.ensure_running()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    # An interrupt while a process is being made leaves half of one, and this takes as long as the
-    # import. In a thread it comes to its end, whatever becomes of who waits for it.
+    # An interrupt while a process is being made would leave half of one, and the first takes as
+    # long as the import. A thread makes it to its end, even if whoever waits is interrupted.
     first = threading.Thread(target=_make_process, args=(context,), daemon=True)
     first.start()
     first.join()
@@ -127,6 +132,6 @@ def _make_process(context: multiprocessing.context.BaseContext) -> None:
 
 def _begin(environment: dict[str, str]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # The server knows the environment in which it began, which may have been changed since.
+    # The server has the environment of its own start, which may have changed since.
     os.environ.clear()
     os.environ.update(environment)

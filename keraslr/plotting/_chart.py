@@ -1,4 +1,4 @@
-"""Figures that are drawn again and again, as fast as a hand moves a slider."""
+"""Figures that are redrawn as fast as a slider moves."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ DPI = 110
 
 
 class Chart:
-    """A figure that is kept, with axes of which only the contents change.
+    """A figure that is kept and redrawn when its contents change.
 
-    A new figure takes three times as long as an old one whose lines get new data, and so does a
-    layout that is worked out anew. So the margins are fixed, in inches, and wide enough for any
-    tick label; and the pixels of the axes are kept for as long as their limits and texts stay.
-    Lines and titles are to be `animated`, which means that they are drawn over those.
+    A new figure takes three times as long as a kept one whose lines get new data, and so does a new
+    layout. So the margins are fixed, in inches, and wide enough for any tick label, and the pixels
+    of the axes are kept as long as their limits and texts stay the same. Lines and titles have to
+    be `animated`: they are drawn over these pixels.
 
     Attributes:
         figure: The figure.
@@ -44,11 +44,11 @@ class Chart:
         top: float = 0.15,
         between: float = 0.75,
     ) -> None:
-        """Sets the margins, and a legend below the axes where there are several lines.
+        """Sets the margins, and a legend below the axes if there are several lines.
 
         Args:
-            labels: Labels of the legend, which are those of the first axes' lines; one alone
-                needs none.
+            labels: Labels of the legend, those of the lines in the first axes; a single line gets
+                no legend.
             left, right, top: Margins in inches.
             between: Inches between axes side by side.
         """
@@ -80,7 +80,7 @@ class Chart:
             )  # fmt: skip
 
     def png(self) -> bytes:
-        """The picture."""
+        """Returns the picture as a PNG."""
         with LOCK:
             frame = [
                 (
@@ -102,7 +102,7 @@ class Chart:
 
 
 def figure_png(figure: Figure) -> bytes:
-    """Any figure as a PNG."""
+    """Returns any figure as a PNG."""
     with LOCK:
         figure.set_dpi(DPI)
         canvas = FigureCanvasAgg(figure)

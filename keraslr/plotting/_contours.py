@@ -16,12 +16,12 @@ View: TypeAlias = tuple[tuple[float, float], ...]
 
 GREY = "#9aa5b1"
 
-# White where it is low: there the paths end.
+# White at low values, where the paths end.
 _SHADES = LinearSegmentedColormap.from_list("height", ["#ffffff", "#d3dde8"])
 
 
 def contours(axes: Axes, objective: Objective, paths: Sequence[Any]) -> None:
-    """Levels of an objective over its view, widened to what the paths reach of it."""
+    """Draws the levels of an objective over its view, widened to the paths nearby."""
     view = []
     for (low, high), along in zip(objective.view, range(2), strict=True):
         reached = np.concatenate([np.asarray(path[along], float) for path in paths])
@@ -35,9 +35,9 @@ def contours(axes: Axes, objective: Objective, paths: Sequence[Any]) -> None:
 
 
 def draw_levels(axes: Axes, objective: Objective, view: View, shaded: bool = False) -> list[Any]:
-    """Draws an objective of two variables; what was drawn can be removed."""
+    """Draws an objective of two variables and returns the artists, which can be removed."""
     grid, values = surface(objective, view)
-    # Levels that are dense where it is low: a valley's floor is what is raced for.
+    # Levels are dense at low values, since the paths compete for the floor of the valley.
     low, high = values.min(), values.max()
     levels = low + (high - low) * np.linspace(0, 1, 18) ** 3
     x, y = np.moveaxis(grid, -1, 0)
@@ -57,14 +57,14 @@ def draw_levels(axes: Axes, objective: Objective, view: View, shaded: bool = Fal
 
 @functools.lru_cache(maxsize=32)
 def surface(objective: Objective, view: View) -> tuple[np.ndarray, np.ndarray]:
-    """Points that cover the view, (n, 1) or (n, n, 2), and the values there."""
+    """Returns points that cover the view, (n, 1) or (n, n, 2), and the values there."""
     size = 400 if objective.dimension == 1 else 200
     grid = np.stack(np.meshgrid(*(np.linspace(*ends, size) for ends in view)), axis=-1)
     return grid, objective.values(grid)
 
 
 def in_plane(objective: Objective, points: np.ndarray) -> np.ndarray:
-    """Where points are in the picture, (n, 2): those of one variable are on its curve."""
+    """Returns the positions of points in the picture, (n, 2); in one dimension, on the curve."""
     if objective.dimension == 1:
         return np.column_stack([points[:, 0], objective.values(points)])
     return points

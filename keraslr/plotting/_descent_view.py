@@ -1,4 +1,4 @@
-"""What a picture shows of trajectories: the part of the plane, the axis of values, the paths."""
+"""The view of a picture of trajectories: part of the plane, axis of values, paths."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _DECADES, _STOP = 12, 2
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Way:
-    """What a picture shows of a trajectory.
+    """The part of a trajectory that a picture shows.
 
     Attributes:
         points: The path, float64 array (n, 2); one that leaves the picture ends at its edge.
-        values: The objective's value at each step, as the axis counts it, float64 array (m,).
-        left_at: The step that left the picture for good; None where none did.
-        diverged: Whether it left the finite numbers, or the picture and upwards.
-        fate: What became of it, in words; nothing where it ended in the picture.
+        values: The objective's value at each step, as the axis shows it, float64 array (m,).
+        left_at: The step that left the picture for good; None for no such step.
+        diverged: Whether the values are no longer finite, or left the picture upwards.
+        fate: How the trajectory left the picture, in words; "" if it ended inside.
     """
 
     points: np.ndarray
@@ -44,10 +44,10 @@ class Heights:
     """The axis of values.
 
     Attributes:
-        name: What it counts.
-        lowest: Value that it counts from.
-        ends: Its limits.
-        log: Whether it is logarithmic.
+        name: Label of the axis.
+        lowest: Value that is subtracted on a logarithmic axis.
+        ends: Limits of the axis.
+        log: Whether the axis is logarithmic.
     """
 
     name: str
@@ -64,7 +64,7 @@ class Heights:
         trajectories: Collection[Trajectory],
         left_at: Sequence[int | None],
     ) -> Heights:
-        """Limits that hold what is in the picture, rounded so that they seldom change."""
+        """Chooses limits that hold the visible values, rounded so that they seldom change."""
         _, heights = surface(objective, view)
         low, high = float(heights.min()), float(heights.max())
         within = [each.values[:left] for each, left in zip(trajectories, left_at, strict=True)]
@@ -86,7 +86,7 @@ class Heights:
         return cls("value", 0.0, ends, False)
 
     def shown(self, values: np.ndarray) -> np.ndarray:
-        """Values as the axis counts them, none so far out that its pixel is no number."""
+        """Returns values as the axis shows them, clipped so that their pixels stay finite."""
         low, high = self.ends
         if self.log:
             return np.clip(values - self.lowest, low / 1e30, high * 1e30)
@@ -96,7 +96,7 @@ class Heights:
 def widened(
     objective: Objective, start: Sequence[float], trajectories: Collection[Trajectory]
 ) -> View:
-    """The objective's view and what is reached beyond by paths that stay near."""
+    """Returns the objective's view, widened to the paths that stay near it."""
     low, high = np.array(objective.view).T
     span = high - low
     bottom, top = np.minimum(low, start), np.maximum(high, start)
@@ -114,7 +114,7 @@ def widened(
 def path_in(
     objective: Objective, trajectory: Trajectory, view: View
 ) -> tuple[np.ndarray, int | None]:
-    """The points up to the view's edge, and the step that crossed it for good."""
+    """Returns the points up to the edge of the view, and the step that crossed it for good."""
     points = trajectory.points
     low, high = np.array(view).T
     little = 1e-9 * (high - low)
@@ -135,7 +135,7 @@ def path_in(
 def way_in(
     trajectory: Trajectory, points: np.ndarray, left_at: int | None, values: np.ndarray
 ) -> Way:
-    """What to show of a trajectory whose path and values are these in the picture."""
+    """Describes how a trajectory with this path and these values appears in the picture."""
     if trajectory.diverged_at is not None:
         fate, diverged = f"diverged at step {trajectory.diverged_at}", True
     elif left_at is None:

@@ -1,4 +1,4 @@
-"""Ways down an objective: paths over its contours or its curve, and its value at each step."""
+"""Descents of an objective: paths over its contours or curve, and its value at each step."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ _DOTS = 101
 
 
 def optimizer_style(name: str) -> dict[str, Any]:
-    """Colour, dash and width of an optimizer's line, whichever others are in the picture."""
+    """Returns colour, dash and width of an optimizer's line, the same in every picture."""
     return {**line_style(list(DESCENT_OPTIMIZERS).index(name)), "linewidth": 1.8}
 
 
 class DescentChart(Chart):
     """The paths of several optimizers, beside the values along them.
 
-    It is drawn in layers, whose pixels are kept: the legend, the contours, the axis of values, the
-    paths, the marks of one step. What most moves of a slider change is a small part of the work,
-    and a scrub draws the last layer alone.
+    The chart is drawn in layers, whose pixels are kept: the legend, the contours, the axis of
+    values, the paths, the marks of one step. Most moves of a slider redraw only the upper layers,
+    and scrubbing through the steps redraws the last layer alone.
 
     Attributes:
-        ways: What is shown, by label.
+        ways: The visible part of each trajectory, by label.
     """
 
     def __init__(self) -> None:
@@ -94,9 +94,9 @@ class DescentChart(Chart):
         """Shows these trajectories instead of the ones before.
 
         Args:
-            objective: What they are on.
-            trajectories: By the label of their line; there may be none.
-            start: Where they begin.
+            objective: The objective of the trajectories.
+            trajectories: Trajectories by the label of their line; may be empty.
+            start: Starting point.
             steps: Length of the axis of steps.
             step: The step to mark, the last one unless given.
         """
@@ -117,7 +117,7 @@ class DescentChart(Chart):
             self.mark(steps if step is None else step)
 
     def mark(self, step: int) -> None:
-        """Marks where each optimizer is after that many steps, or where it was last."""
+        """Marks the position of each optimizer after N steps, or its last position."""
         with LOCK:
             self._changed = min(self._changed, _MARKS)
             self._cursor.set_xdata([step, step])
@@ -127,7 +127,7 @@ class DescentChart(Chart):
                 lines.height.set_data([at], [way.values[at]])
 
     def png(self) -> bytes:
-        """The picture; only the layers that have changed are drawn."""
+        """Returns the picture as a PNG; draws only the layers that have changed."""
         with LOCK:
             for layer in range(self._changed, _LAYERS):
                 if layer:
@@ -243,7 +243,7 @@ class DescentChart(Chart):
         self._labels, self._changed = labels, _LEGEND
 
     def _lost(self) -> list[Any]:
-        """Says of the paths that are cut off what became of them, where they are cut off."""
+        """Labels each path that is cut off, at the cut, with how it left the picture."""
         texts: list[Any] = []
         taken: list[tuple[float, float]] = []
         to_axes = self.plane.transData + self.plane.transAxes.inverted()
@@ -272,7 +272,7 @@ class DescentChart(Chart):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Lines:
-    """What is drawn of an optimizer: its path, its values, and where it is in both."""
+    """The lines of an optimizer: its path, its values, and its current position in both."""
 
     optimizer: str
     path: Any

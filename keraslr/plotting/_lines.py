@@ -15,7 +15,7 @@ class LineChart(Chart):
     """A few lines against one axis.
 
     Args:
-        x, y: What the axes say.
+        x, y: Labels of the axes.
     """
 
     def __init__(self, x: str, y: str):
@@ -30,8 +30,8 @@ class LineChart(Chart):
 
         Args:
             lines: Label, number of the style, and coordinates of each.
-            y: What the vertical axis says.
-            log: Whether it is logarithmic.
+            y: Label of the vertical axis.
+            log: Whether the vertical axis is logarithmic.
         """
         with LOCK:
             for line in list(self.axes.lines):

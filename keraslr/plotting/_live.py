@@ -1,43 +1,16 @@
-"""Training as it goes on."""
+"""Charts of training under way."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
 
+from keraslr._chart_data import TrainingCurve
 from keraslr.plotting._chart import Chart
 from keraslr.plotting._style import LOCK, line_style, tidy
 
 _NOTHING = np.empty(0)
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class TrainingCurve:
-    """What is drawn of a run; all times are in epochs.
-
-    Attributes:
-        label: Its name.
-        style: Number of its line's style.
-        times, loss, accuracy: Training loss and accuracy, and when.
-        test_times, test_loss, test_accuracy: The same on the test data.
-        rate_times, rate: Applied learning rate.
-        planned_times, planned: The schedule's learning rate.
-    """
-
-    label: str
-    style: int
-    times: np.ndarray = dataclasses.field(default_factory=lambda: _NOTHING)
-    loss: np.ndarray = dataclasses.field(default_factory=lambda: _NOTHING)
-    accuracy: np.ndarray = dataclasses.field(default_factory=lambda: _NOTHING)
-    test_times: np.ndarray = dataclasses.field(default_factory=lambda: _NOTHING)
-    test_loss: np.ndarray = dataclasses.field(default_factory=lambda: _NOTHING)
-    test_accuracy: np.ndarray = dataclasses.field(default_factory=lambda: _NOTHING)
-    rate_times: np.ndarray = dataclasses.field(default_factory=lambda: _NOTHING)
-    rate: np.ndarray = dataclasses.field(default_factory=lambda: _NOTHING)
-    planned_times: np.ndarray = dataclasses.field(default_factory=lambda: _NOTHING)
-    planned: np.ndarray = dataclasses.field(default_factory=lambda: _NOTHING)
 
 
 class TrainingChart(Chart):
@@ -110,7 +83,7 @@ class TrainingChart(Chart):
             self.rate.set_ylim(0, 1.08 * positive.max() if len(positive) else 1)
 
     def arrange(self, labels: Sequence[str] = (), **_: float) -> None:
-        """See `Chart.arrange`; the axes lie in two rows."""
+        """Sets the margins as `Chart.arrange` does, for axes in two rows."""
         super().arrange(labels, left=0.75, top=0.3)
 
 

@@ -1,4 +1,4 @@
-"""Pixels as a PNG of few bytes, in the time that a hand allows."""
+"""Encodes pixels as a small PNG, fast enough for a slider."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-# Of the 256 colours of a PNG with a palette, so many are the picture's most frequent ones.
+# Number of the palette's 256 colours that are the most frequent colours of the picture.
 _FREQUENT = 160
 _MOST = 256
-# A picture with more colours than this is no chart, and gets no palette.
+# A picture with more colours than this is not a chart and gets no palette.
 _MANY = 1 << 16
 # Pillow looks colours up by these bits alone: those that share them are one.
 _CELL = 0b1111_1100
 
 
 class Palette:
-    """256 colours in which a chart looks like itself.
+    """256 colours that represent a chart faithfully.
 
-    A chart is flat areas and the blends at the edges of lines. The frequent colours are kept as
-    they are, and the rare blends have some colours for all of them. A picture in a palette takes a
-    third of the time to encode, and of the bytes to send.
+    A chart consists of flat areas and blends at the edges of lines. Frequent colours are kept
+    exactly, and the rare blends share the remaining colours. A picture with a palette takes a third
+    of the time to encode, and a third of the bytes to send.
 
     Args:
         picture: An RGB image.
@@ -38,7 +38,7 @@ class Palette:
             self._cells.putpalette([part & _CELL for part in _flat(self._colours)])
 
     def applied(self, picture: Image.Image) -> Image.Image:
-        """The picture in these colours, the nearest one for each pixel."""
+        """Returns the picture in these colours, the nearest one for each pixel."""
         if self._colours is None:
             return picture
         done = picture.quantize(palette=self._cells, dither=Image.Dither.NONE)
@@ -47,17 +47,17 @@ class Palette:
 
 
 def rgb(pixels: np.ndarray) -> Image.Image:
-    """Pixels (height, width, 4), the last one unused, as an RGB image."""
+    """Converts pixels (height, width, 4), of which the last channel is unused, to an RGB image."""
     height, width, _ = pixels.shape
     return Image.frombuffer("RGBX", (width, height), pixels, "raw", "RGBX", 0, 1).convert("RGB")
 
 
 def encoded(pixels: np.ndarray, palette: Palette | None = None) -> bytes:
-    """Pixels (height, width, 4) as a PNG.
+    """Encodes pixels (height, width, 4) as a PNG.
 
     Args:
-        pixels: The last number of each is not used.
-        palette: That of a picture like this one; made from this one, unless given.
+        pixels: Pixels of four channels, of which the last is unused.
+        palette: Palette of a similar picture; by default one is made from this picture.
     """
     picture = rgb(pixels)
     buffer = io.BytesIO()

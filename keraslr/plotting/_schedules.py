@@ -1,4 +1,4 @@
-"""Learning rates against time."""
+"""Charts of learning rates against time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _TICKS = 6
 
 
 class ScheduleChart(Chart):
-    """Rate against time, a line a schedule."""
+    """Chart of rate against time, with a line for each schedule."""
 
     def __init__(self, size: tuple[float, float] = (8, 4.5)):
         super().__init__(size)
@@ -36,8 +36,8 @@ class ScheduleChart(Chart):
         """Shows these curves instead of the ones before.
 
         Args:
-            curves: Labels, what is known of the schedules, and their steps in a unit of time.
-            unit: What the axis counts.
+            curves: Label, summary and steps per unit of time of each schedule.
+            unit: Unit of the time axis.
             log: Whether the rate's axis is logarithmic.
         """
         with LOCK:
@@ -73,12 +73,12 @@ class ScheduleChart(Chart):
 def schedule_figure(
     curves: Mapping[str, Schedule], ticks: int, *, unit: str = "tick", log: bool = False
 ) -> Figure:
-    """Learning rate against time, a line a schedule.
+    """Draws learning rate against time, with a line for each schedule.
 
     Args:
         curves: Schedules by the label of their line.
         ticks: Number of ticks to draw, >= 1.
-        unit: What a tick is, for the axis.
+        unit: Unit of the time axis.
         log: Whether the rate's axis is logarithmic.
     """
     chart = ScheduleChart()

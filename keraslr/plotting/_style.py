@@ -1,4 +1,4 @@
-"""What all figures share: colours, lines, axes, and the way to a file."""
+"""Shared by all figures: colours, lines, axes, and writing to a file."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ LOCK = threading.RLock()
 
 
 def line_style(index: int) -> dict[str, Any]:
-    """Colour, dash and width of the line number `index`."""
+    """Returns colour, dash and width of the line number `index`."""
     return {
-        # Wider below and narrower above: a line that another covers still shows beside it.
+        # Lower lines are wider, so that a line covered by another still shows beside it.
         "linewidth": max(1.2, 2.6 - 0.4 * index),
         "color": COLOURS[index % len(COLOURS)],
         "linestyle": DASHES[index // len(COLOURS) % len(DASHES)],
@@ -36,7 +36,7 @@ def line_style(index: int) -> dict[str, Any]:
 
 
 def tidy(axes: Axes, x: str, y: str) -> None:
-    """Labels, a faint grid, no frame."""
+    """Sets labels and a faint grid, and removes the frame."""
     axes.set_xlabel(x)
     axes.set_ylabel(y)
     axes.grid(alpha=0.3)
@@ -45,7 +45,7 @@ def tidy(axes: Axes, x: str, y: str) -> None:
 
 
 def roomy(high: float) -> float:
-    """An end for an axis that holds `high` and mostly stays where it is while that moves."""
+    """Returns an axis limit above `high` that seldom changes while `high` moves."""
     if high <= 0:
         return 1.0
     power = 10.0 ** math.floor(math.log10(high))
@@ -54,7 +54,7 @@ def roomy(high: float) -> float:
 
 
 def legend(figure: Figure, axes: Axes, columns: int) -> None:
-    """A legend below the axes, where it covers nothing."""
+    """Adds a legend below the axes, where it covers nothing."""
     handles, labels = axes.get_legend_handles_labels()
     if handles:
         figure.legend(
@@ -67,7 +67,7 @@ def write_figure(figure: Figure, path: str | os.PathLike[str]) -> Path:
     """Writes a picture, whole or not at all; the path's ending chooses the format.
 
     Raises:
-        ValueError: Matplotlib has no such format; the error lists those it has.
+        ValueError: Matplotlib does not know the format; the error lists the known ones.
         OSError: The path cannot be written.
     """
     path = Path(path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,23 +11,19 @@ from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from keraslr._chart_data import Curve, RangeTestCurve
 from keraslr.plotting._chart import Chart
 from keraslr.plotting._style import COLOURS, LOCK, legend, line_style, tidy
-
-if TYPE_CHECKING:
-    from keraslr.comparison import Comparison, Curve
-    from keraslr.range_test import RangeTest
-    from keraslr.summary import Summary
-
+from keraslr.summary import Summary
 
 _MARKED = 30
 _POINTS = 2000
 
 
 class ComparisonChart(Chart):
-    """Rate, training loss and test accuracy side by side: a line a schedule, a band its seeds.
+    """Chart of rate, training loss and test accuracy: a line for each schedule, bands for seeds.
 
-    What is still to be trained is there with its planned rate alone.
+    Schedules that are still to be trained appear with their planned rate alone.
 
     Args:
         size: Width and height in inches.
@@ -70,11 +66,11 @@ class ComparisonChart(Chart):
         """Shows these curves instead of the ones before.
 
         Args:
-            curves: What has been trained, by schedule.
-            planned: Names, rates and steps per epoch of what is to be trained; its order is that
-                of the colours. Left out, that of `curves` is.
-            note: What stands in the axes in which there is no line.
-            log: Whether the loss's axis is logarithmic.
+            curves: Curves of the trained schedules, by name.
+            planned: Name, summary and steps per epoch of each planned schedule, in the order of
+                the colours. By default the order is that of `curves`.
+            note: Text in axes without a line.
+            log: Whether the axis of the loss is logarithmic.
         """
         plans = {name: (summary, per_epoch) for name, summary, per_epoch in planned}
         names = list(plans) or list(curves)
@@ -147,11 +143,11 @@ class ComparisonChart(Chart):
         self.loss.set_ylim(max(lows[lows > 0].min(), 1e-6 * high) / 1.5 if log else 0, 1.05 * high)
 
     def arrange(self, labels: Sequence[str] = (), **margins: float) -> None:
-        """See `Chart.arrange`; here the legend has larger letters, and is there for one line too.
+        """Sets the margins as `Chart.arrange` does, with a larger legend, even for a single line.
 
         Args:
             labels: Labels of the legend.
-            **margins: Inches at the top, for a title.
+            **margins: `top`, the inches for a title.
         """
         with LOCK:
             self._frame = None
@@ -180,7 +176,7 @@ class ComparisonChart(Chart):
 
 
 def _with_end(times: np.ndarray, rates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The steps at which the rate changes, with the run's end: the others say nothing new."""
+    """Returns the steps at which the rate changes, and the end of the run."""
     changes = np.flatnonzero(np.append(True, rates[1:] != rates[:-1]))
     # More than the picture has dots is work for nothing.
     changes = changes[:: -(-len(changes) // _POINTS)]
@@ -188,43 +184,50 @@ def _with_end(times: np.ndarray, rates: np.ndarray) -> tuple[np.ndarray, np.ndar
     return np.append(times[changes], times[-1] + step), np.append(rates[changes], rates[-1])
 
 
-def comparison_figure(comparison: Comparison) -> Figure:
-    """Rate, training loss and test accuracy against epoch: a line a schedule, a band its seeds."""
+def comparison_figure(curves: Mapping[str, Curve], title: str) -> Figure:
+    """Draws rate, training loss and test accuracy against epoch.
+
+    Each schedule is a line, with a band from the lowest to the highest of its seeds.
+
+    Args:
+        curves: Curves by schedule.
+        title: Title of the figure.
+    """
     chart = ComparisonChart((12, 4.9))
     with LOCK:
-        chart.draw(comparison.curves())
-        chart.figure.suptitle(comparison.title, fontsize=12)
-        chart.arrange(list(comparison.curves()), top=0.5)
+        chart.draw(curves)
+        chart.figure.suptitle(title, fontsize=12)
+        chart.arrange(list(curves), top=0.5)
         for axes in chart.figure.axes:
             for line in axes.lines:
                 line.set_animated(False)  # nobody draws it apart from the axes
         return chart.figure
 
 
-def range_test_figure(result: RangeTest) -> Figure:
-    """Loss against the rates of a range test, with a mark at each suggested rate.
+def range_test_figure(curve: RangeTestCurve) -> Figure:
+    """Draws loss against the rates of a range test, with a mark at each suggested rate.
 
-    The smoothed loss is a line over the faint losses of the batches. What diverges is cut off, so
-    that the fall can be seen.
+    The smoothed loss is a line over the faint losses of the batches. Diverging losses are cut off,
+    so that the fall can be seen.
     """
     with LOCK:
         figure = Figure(figsize=(8, 4.8), layout="constrained")
         axes = figure.add_subplot()
-        rates, smoothed = result.learning_rates, result.smoothed
-        axes.plot(rates, result.losses, color=COLOURS[0], alpha=0.3, linewidth=1, label="loss")
+        rates, smoothed = curve.learning_rates, curve.smoothed
+        axes.plot(rates, curve.losses, color=COLOURS[0], alpha=0.3, linewidth=1, label="loss")
         axes.plot(rates, smoothed, color=COLOURS[0], linewidth=2, label="smoothed loss")
         tidy(axes, "learning rate", "loss")
-        if result.sweep == "exponential":
+        if curve.log:
             axes.set_xscale("log")
         finite = smoothed[np.isfinite(smoothed)]
         if len(finite):
             low, before = finite.min(), finite[: np.argmin(finite) + 1].max()
             # Where nothing fell there is a rise to show, if it is not the divergence.
             span = max(before - low, min(finite.max() - low, abs(low)), 1e-6)
-            losses = result.losses[np.isfinite(result.losses)]
+            losses = curve.losses[np.isfinite(curve.losses)]
             axes.set_ylim(min(low, losses.min()) - 0.1 * span, low + 1.4 * span)
         for marker, colour, (name, rate) in zip(
-            "o^s", COLOURS[1:], result.suggestions.items(), strict=False
+            "o^s", COLOURS[1:], curve.suggestions.items(), strict=False
         ):
             if rate is not None:
                 axes.axvline(rate, color=colour, linewidth=1, linestyle=":")
@@ -232,6 +235,6 @@ def range_test_figure(result: RangeTest) -> Figure:
                     rate, np.interp(rate, rates, smoothed), color=colour, marker=marker,
                     markersize=8, linestyle="none", label=f"{name}: {rate:.2g}",
                 )  # fmt: skip
-        figure.suptitle(result.problem or f"range test: {len(rates)} steps, {result.stopped}")
+        figure.suptitle(curve.title)
         legend(figure, axes, columns=3)
         return figure

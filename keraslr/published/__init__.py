@@ -1,35 +1,36 @@
-"""The published comparisons: their settings and figures as data, what runs them, and the report.
+"""The published comparisons: their settings and figures as data, their runs, and the report.
 
 Each comparison has a data file, which holds every setting and figure, and a module of the same
-name, which makes jobs of it and says what their results mean.
+name, which makes jobs of them and judges their results.
 """
 
+from keraslr._chart_data import LineFigure
+from keraslr.jobs._job import Job
 from keraslr.published._comparisons import PARTS
 from keraslr.published._lenet import Published, collapsed, lenet_schedules, published_figures
 from keraslr.published._parts import (
     Findings,
-    Job,
     Line,
     Part,
-    Picture,
     Plan,
     Spread,
     Statement,
     Verdict,
 )
-from keraslr.published._report import reproduction_markdown
-from keraslr.published._reproduction import Outcome, Progress, Reproduction, reproduce
+from keraslr.published._reproduction import (
+    Reproduction,
+    reproduce,
+    reproduction_markdown,
+)
 
 __all__ = [
     "PARTS",
     "Findings",
     "Job",
     "Line",
-    "Outcome",
+    "LineFigure",
     "Part",
-    "Picture",
     "Plan",
-    "Progress",
     "Published",
     "Reproduction",
     "Spread",

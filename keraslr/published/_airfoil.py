@@ -1,4 +1,4 @@
-"""Linear regression on NASA's airfoil data: what each optimizer makes of it."""
+"""Linear regression on NASA's airfoil data with several optimizers."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import numpy as np
 import tensorflow as tf
 
 from keraslr import datasets, optimizers
+from keraslr._chart_data import LineFigure
+from keraslr.jobs._job import Job
 from keraslr.published._parts import (
     Findings,
-    Job,
     Line,
     Part,
-    Picture,
     Plan,
     Results,
     Spread,
@@ -39,15 +39,15 @@ def train(
     kernel_deviation: float,
     seeds: Sequence[int],
 ) -> dict[str, Any]:
-    """Trains with one setting, once a seed.
+    """Trains with one setting, once for each seed.
 
     Args:
         optimizer: Name of a class of `keras.optimizers` or `keraslr.optimizers`.
-        arguments: Its arguments.
-        batch_size: Rows a step; divides 1500.
+        arguments: Arguments of the optimizer.
+        batch_size: Rows of each step; divides 1500.
         epochs: Passes over the rows.
         kernel_deviation: Standard deviation of the first weights; the bias begins at 0.
-        seeds: Of the first weights and of the order of the rows.
+        seeds: Seeds of the first weights and of the order of the rows.
 
     Returns:
         `epoch`: where the loss was read, (readings,); `loss` and `seconds`: by seed, the losses and
@@ -86,14 +86,14 @@ def train(
 
 
 def least_squares(features: np.ndarray, target: np.ndarray) -> float:
-    """The lowest loss that any weights and bias reach."""
+    """Returns the lowest loss that any weights and bias reach."""
     columns = np.column_stack([features, np.ones(len(features))]).astype(np.float64)
     weights = np.linalg.lstsq(columns, target.astype(np.float64), rcond=None)[0]
     return float(np.mean(np.square(columns @ weights - target)) / 2)
 
 
 def half_square(predictions: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
-    """Half the mean squared error."""
+    """Returns half the mean squared error."""
     return tf.reduce_mean(tf.square(predictions - targets)) / 2
 
 
@@ -151,7 +151,7 @@ def _why_none() -> str:
     try:
         datasets.airfoil()
     except datasets.DatasetError as error:
-        return f"All of it, and no other data stand in for the airfoil table: {error}"
+        return f"All of this part, since no other data can replace the airfoil table: {error}"
     return "Nothing of it has been run."
 
 
@@ -184,8 +184,8 @@ def _optimum(
     )
 
 
-def _pictures(data: Mapping[str, Any], results: Mapping[str, Any]) -> list[Picture]:
-    def picture(chosen: Mapping[str, Any], x: str, key: str) -> Picture:
+def _pictures(data: Mapping[str, Any], results: Mapping[str, Any]) -> list[LineFigure]:
+    def picture(chosen: Mapping[str, Any], x: str, key: str) -> LineFigure:
         lines = {}
         for name in chosen["runs"]:
             if name not in results:
@@ -193,18 +193,18 @@ def _pictures(data: Mapping[str, Any], results: Mapping[str, Any]) -> list[Pictu
             losses, at = _numbers(results[name]["loss"]), _numbers(results[name][key])
             at = at if at.ndim == 1 else at.mean(0)
             lines[name] = (at.tolist(), losses.mean(0).tolist())
-        return Picture(chosen["title"], x, "loss, mean over the seeds", lines)
+        return LineFigure(chosen["title"], x, "loss, mean over the seeds", lines)
 
     drawn = [picture(each, "epoch", "epoch") for each in data["pictures"]]
     # The first reading, at no time at all, has no place on a logarithmic axis.
     timed = picture(data["timed"], "seconds of training", "seconds")
     lines = {name: (x[1:], y[1:]) for name, (x, y) in timed.lines.items()}
-    drawn.append(Picture(timed.title, timed.x, timed.y, lines, log_x=True))
+    drawn.append(LineFigure(timed.title, timed.x, timed.y, lines, log_x=True))
     return [each for each in drawn if each.lines]
 
 
 def _numbers(values: Any) -> np.ndarray:
-    """As an array; what JSON has no number for is NaN."""
+    """Returns the values as an array, with NaN for null."""
     return np.array(values, dtype=float)
 
 

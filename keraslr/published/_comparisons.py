@@ -1,4 +1,4 @@
-"""Every published comparison by its name."""
+"""All published comparisons, by name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The plotted curves: each schedule's own values, and what the real optimizers and callback do."""
+"""The plotted curves: values of the schedules, the optimizers and the callback."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 import keras
 import numpy as np
 
+from keraslr._chart_data import LineFigure
 from keraslr.callbacks import ReduceLROnPlateau
 from keraslr.descent import DESCENT_OPTIMIZERS
+from keraslr.jobs._job import Job
 from keraslr.published._parts import (
     Findings,
-    Job,
     Line,
     Part,
-    Picture,
     Plan,
     Results,
     Verdict,
@@ -28,7 +28,7 @@ _RELATIVE, _ABSOLUTE = 1e-6, 1e-12
 
 
 def schedules(lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The rates of schedules.
+    """Computes the rates of schedules.
 
     Args:
         lines: Each with a `label`, the `schedule` as text, the number of `ticks` and, where it is
@@ -52,13 +52,13 @@ def plateau(
     validation_loss: Sequence[float],
     arguments: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """The rate of each epoch under `ReduceLROnPlateau`, called as `fit` calls it.
+    """Computes the rate of each epoch under `ReduceLROnPlateau`, called as `fit` calls it.
 
     Args:
-        label: Of the line.
+        label: Label of the line.
         learning_rate: Rate of the first epoch.
-        validation_loss: After each epoch.
-        arguments: Of the callback.
+        validation_loss: Validation loss after each epoch.
+        arguments: Arguments of the callback.
 
     Returns:
         By the label, the rate of each epoch, (epochs,).
@@ -79,13 +79,13 @@ def plateau(
 def weights(
     optimizer: str, argument: str, read: str, ticks: int, lines: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
-    """How much of a gradient of 1 an optimizer still has in it some steps later.
+    """Computes the share of a gradient that an optimizer retains in later steps.
 
     The gradient is 1 in the first step and 0 from then on.
 
     Args:
         optimizer: Name of one of `DESCENT_OPTIMIZERS`.
-        argument: Its parameter that differs from line to line.
+        argument: Parameter of the optimizer that differs from line to line.
         read: "velocity", or "step": how far the weight goes at a rate of 1. Without momentum an
             optimizer keeps no velocity; with it, that is the step.
         ticks: Number of steps.
@@ -109,7 +109,7 @@ def weights(
     return shares
 
 
-# For each kind of curve: what makes it, and what of its data that takes.
+# For each kind of curve: the function that computes it, and its arguments in the data.
 _KINDS: Mapping[str, tuple[Callable[..., dict[str, Any]], tuple[str, ...]]] = {
     "schedule": (schedules, ("lines",)),
     "plateau": (plateau, ("label", "learning_rate", "validation_loss", "arguments")),
@@ -147,7 +147,7 @@ def _findings(plan: Plan, results: Results) -> Findings:
 
 
 def _points(curve: Mapping[str, Any]) -> dict[str, Mapping[str, float]]:
-    """By label, the values that are known, by the place in the plot."""
+    """Returns the known values by label and tick."""
     return {each["label"]: each["points"] for each in curve.get("lines", [curve])}
 
 
@@ -175,10 +175,10 @@ def _shown(values: np.ndarray) -> str:
     return ", ".join(f"{value:.6g}" for value in values)
 
 
-def _picture(curve: Mapping[str, Any], drawn: Mapping[str, Sequence[float]]) -> Picture:
+def _picture(curve: Mapping[str, Any], drawn: Mapping[str, Sequence[float]]) -> LineFigure:
     lines = {label: (list(range(len(values))), values) for label, values in drawn.items()}
     y = "weight of the gradient" if curve["kind"] == "weights" else "learning rate"
-    return Picture(curve["name"], curve["unit"], y, lines, log_y=curve.get("log_y", False))
+    return LineFigure(curve["name"], curve["unit"], y, lines, log_y=curve.get("log_y", False))
 
 
 PART = Part("curves", "Fifteen plotted curves", _jobs, _findings)

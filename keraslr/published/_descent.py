@@ -1,4 +1,4 @@
-"""Descents in one and two dimensions: where each ends, and what is said of it."""
+"""Descents in one and two dimensions: their end points, and the claims about them."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from keraslr._chart_data import LineFigure
 from keraslr.descent import descend
+from keraslr.jobs._job import Job
 from keraslr.objectives import OBJECTIVES
 from keraslr.published._parts import (
     Findings,
-    Job,
     Line,
     Part,
-    Picture,
     Plan,
     Results,
     Spread,
@@ -40,22 +40,22 @@ def run(
     seeds: int = 1,
     seen_at: Sequence[int] = (),
 ) -> dict[str, Any]:
-    """Descends with one setting, once a seed.
+    """Descends with one setting, once for each seed.
 
     Args:
         objective: Name of one of `OBJECTIVES`.
         optimizer: Name of one of `DESCENT_OPTIMIZERS`.
         learning_rate: A number, or a schedule's text and the t of its first step.
-        start: Where it begins.
+        start: Starting point.
         steps: Number of steps.
-        arguments: The optimizer's parameters.
+        arguments: Parameters of the optimizer.
         noise: Standard deviation of the noise in each component of the gradient.
         seeds: Number of seeds, from 0 on.
-        seen_at: Steps before the last after which the point is wanted too.
+        seen_at: Further steps after which the points are recorded.
 
     Returns:
-        `points` (steps + 1, d) and `values` (steps + 1,): the first seed's way; `at`: by number of
-        steps, the point of each seed (seeds, d).
+        `points` (steps + 1, d) and `values` (steps + 1,): the first seed's path; `at`: by number
+        of steps, the point of each seed (seeds, d).
     """
     rate: Any = learning_rate
     if isinstance(rate, Mapping):
@@ -145,7 +145,7 @@ def _lines(each: Mapping[str, Any], done: Mapping[str, Any]) -> list[Line]:
 
 
 def _printed_like(published: str, value: float) -> str:
-    """With as many decimals as the published figure, and with its sign where all are 0."""
+    """Formats a value with as many decimals as the published figure, keeping the sign of zero."""
     return f"{value:.{len(published.partition('.')[2])}f}"
 
 
@@ -159,7 +159,7 @@ def _statement(claim: Mapping[str, Any], done: Mapping[str, Any]) -> Statement:
 
 
 def _left(claim: Mapping[str, Any], done: tuple[Any, Any]) -> tuple[bool, str]:
-    """How much of the way to the minimum is left along a coordinate."""
+    """Checks the share of the distance to the minimum that is left along a coordinate."""
     settings, result = done
     objective = OBJECTIVES[settings["objective"]]
     along = np.array(result["points"])[:, claim["coordinate"]]
@@ -179,7 +179,7 @@ def _left(claim: Mapping[str, Any], done: tuple[Any, Any]) -> tuple[bool, str]:
 
 
 def _poor_minimum(claim: Mapping[str, Any], done: tuple[Any, Any]) -> tuple[bool, str]:
-    """Whether the end is nearest to a minimum that is not the lowest."""
+    """Checks whether the end is nearest to a minimum that is not the lowest."""
     settings, result = done
     objective = OBJECTIVES[settings["objective"]]
     minima = np.array(objective.minima)
@@ -197,14 +197,14 @@ def _poor_minimum(claim: Mapping[str, Any], done: tuple[Any, Any]) -> tuple[bool
 
 
 def _distances(done: tuple[Any, Any], steps: int) -> np.ndarray:
-    """How far from the minimum each seed is after so many steps, (seeds,)."""
+    """Returns the distance of each seed from the minimum after N steps, (seeds,)."""
     settings, result = done
     minimum = OBJECTIVES[settings["objective"]].minima[0]
     return np.linalg.norm(np.array(result["at"][str(steps)]) - minimum, axis=1)
 
 
 def _away(claim: Mapping[str, Any], done: tuple[Any, Any]) -> tuple[bool, str]:
-    """Whether the end is away from the minimum, for most seeds."""
+    """Checks whether the end is away from the minimum, for most seeds."""
     steps = done[0]["steps"]
     distances = _distances(done, steps)
     farther = (distances > claim["at_least"]).mean()
@@ -218,7 +218,7 @@ def _away(claim: Mapping[str, Any], done: tuple[Any, Any]) -> tuple[bool, str]:
 def _nearer(
     claim: Mapping[str, Any], one: tuple[Any, Any], two: tuple[Any, Any]
 ) -> tuple[bool, str]:
-    """Whether one run is nearer to the minimum than another, for most seeds."""
+    """Checks whether one run is nearer to the minimum than another, for most seeds."""
     steps, last = one[0]["steps"], two[0]["steps"]
     near, far, end = _distances(one, steps), _distances(two, steps), _distances(two, last)
     share = (near < far).mean()
@@ -246,7 +246,7 @@ def _shown(value: float) -> str:
     return f"{value:.6f}".rstrip("0").rstrip(".")
 
 
-def _pictures(data: Mapping[str, Any], done: Mapping[str, Any]) -> list[Picture]:
+def _pictures(data: Mapping[str, Any], done: Mapping[str, Any]) -> list[LineFigure]:
     pictures = []
     for each in data["pictures"]:
         names = [name for name in each["runs"] if name in done]
@@ -258,11 +258,13 @@ def _pictures(data: Mapping[str, Any], done: Mapping[str, Any]) -> list[Picture]
             values = {name: way["values"] for name, way in ways.items()}
             lines = {name: (list(range(len(along))), along) for name, along in values.items()}
             log_y = each.get("log_y", False)
-            picture = Picture(title, "step", "objective value", lines, log_y=log_y, markers=True)
+            picture = LineFigure(title, "step", "objective value", lines, log_y=log_y, markers=True)
         else:
             points = {name: np.array(way["points"]) for name, way in ways.items()}
             lines = {name: (way[:, 0].tolist(), way[:, 1].tolist()) for name, way in points.items()}
-            picture = Picture(title, *_COORDINATES, lines, objective=objective.name, markers=True)
+            picture = LineFigure(
+                title, *_COORDINATES, lines, objective=objective.name, markers=True
+            )
         pictures.append(picture)
     return pictures
 

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from keraslr import datasets, models
+from keraslr._chart_data import LineFigure
+from keraslr.jobs._job import Job
 from keraslr.published._lenet import collapsed, lenet_run
 from keraslr.published._parts import (
     Findings,
-    Job,
     Line,
     Part,
-    Picture,
     Plan,
     Results,
     Spread,
@@ -27,7 +27,7 @@ from keraslr.published._parts import (
 from keraslr.scaling import linear_scaling
 from keraslr.schedules import ConstantLR, CosineAnnealingLR, MultiStepLR, Schedule, parse
 
-# Of a schedule's rate, after its warm-up has ended, in epochs.
+# Returns the decay of a rate that follows the warm-up, in epochs.
 _Decay = Callable[[float, int], Schedule]
 
 WAYS = ("fixed", "scaled", "scaled, warm-up")
@@ -35,7 +35,7 @@ DECAYS = ("step decay", "cosine decay")
 
 
 def _lenet_schedule(data: dict[str, Any], way: str, batch_size: int) -> Schedule:
-    """In epochs."""
+    """Returns the schedule of a way or decay, counted in epochs."""
     base, warmup = data["base_learning_rate"], data["warmup_epochs"]
     scaled = linear_scaling(base, batch_size, data["base_batch_size"])
     rest = data["epochs"] - warmup
@@ -58,7 +58,7 @@ def _lenet_schedule(data: dict[str, Any], way: str, batch_size: int) -> Schedule
 
 
 def resnet50_schedules() -> dict[str, Schedule]:
-    """The ResNet-50 recipe's two schedules, in optimizer steps, by their decay."""
+    """Returns the ResNet-50 recipe's two schedules, in optimizer steps, by their decay."""
     data = read_data("large_batch")
     recipe = data["resnet50"]
     rate = linear_scaling(data["base_learning_rate"], recipe["batch_size"], data["base_batch_size"])
@@ -138,7 +138,7 @@ def _findings(plan: Plan, results: Results) -> Findings:
         learned = [run for run in runs if not collapsed(run)]
         dead = len(runs) - len(learned)
         here = Spread.of([run["test_accuracy"][-1] for run in learned]) if learned else None
-        # What collapsed counts: at a rate that is too large, that is the finding.
+        # Collapsed runs count: at a rate that is too large, that is the finding.
         accuracy[name] = float(np.mean([(run["test_accuracy"] or [0.1])[-1] for run in runs]))
         note = f"{dead} of {len(runs)} collapsed" if dead else ""
         shown = here.shown(3) if here else ""
@@ -152,7 +152,7 @@ def _findings(plan: Plan, results: Results) -> Findings:
             if all(f"{way}, batch {size}" in accuracy for size in sizes)
         }
         pictures.append(
-            Picture(
+            LineFigure(
                 f"Test accuracy of the LeNet after {data['epochs']} epochs, by batch size",
                 "batch size",
                 "test accuracy",
@@ -165,7 +165,9 @@ def _findings(plan: Plan, results: Results) -> Findings:
     pictures.append(_resnet50_picture(data))
     left_out = ""
     if plan.substitute:
-        left_out = "Fashion-MNIST cannot be had, so the LeNet is not trained at four batch sizes."
+        left_out = (
+            "Fashion-MNIST is not available, so the LeNet is not trained at four batch sizes."
+        )
     elif plan.quick:
         left_out = "The LeNet at four batch sizes is not trained."
     return Findings(data["about"], lines, statements, pictures, left_out)
@@ -270,7 +272,7 @@ def _resnet50(data: dict[str, Any], shown: list[dict[str, Any]]) -> list[Stateme
     return statements
 
 
-def _resnet50_picture(data: dict[str, Any]) -> Picture:
+def _resnet50_picture(data: dict[str, Any]) -> LineFigure:
     recipe = data["resnet50"]
     steps_per_epoch = math.ceil(recipe["images"] / recipe["batch_size"])
     lines = {}
@@ -278,7 +280,7 @@ def _resnet50_picture(data: dict[str, Any]) -> Picture:
         rates = schedule.values(recipe["epochs"] * steps_per_epoch)[:: steps_per_epoch // 10]
         epochs = np.linspace(0, recipe["epochs"], len(rates), endpoint=False)
         lines[name] = (epochs.tolist(), rates.astype(float).tolist())
-    return Picture(
+    return LineFigure(
         f"ResNet-50 on ImageNet, batch size {recipe['batch_size']}", "epoch", "learning rate", lines
     )
 

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from keraslr._chart_data import LineFigure
+from keraslr.jobs._job import Job
 from keraslr.published._parts import (
     Findings,
-    Job,
     Line,
     Part,
-    Picture,
     Plan,
     Results,
     Spread,
@@ -41,10 +41,10 @@ _INITIALIZATIONS = {"pytorch": "", "keras": ", Keras's initialisation"}
 def lenet_run(
     schedule: str, dataset: str, initialization: str, epochs: int, batch_size: int, seed: int
 ) -> dict[str, Any]:
-    """Trains the LeNet; the schedule counts in epochs.
+    """Trains the LeNet under a schedule that counts in epochs.
 
     Returns:
-        `Result`'s figures, per epoch, and the learning rate at the beginning of each.
+        The figures of `Result` per epoch, and the learning rate at the beginning of each.
     """
     from keraslr import datasets
 
@@ -69,7 +69,7 @@ def lenet_run(
 
 
 def lenet_schedules(way: str = "as meant") -> dict[str, Schedule]:
-    """The four schedules, counted in epochs, by name.
+    """Returns the four schedules, counted in epochs, by name.
 
     Args:
         way: "as meant" by the source, or "as run" by it.
@@ -79,16 +79,16 @@ def lenet_schedules(way: str = "as meant") -> dict[str, Schedule]:
 
 @dataclasses.dataclass(frozen=True)
 class Published:
-    """What the source prints about a run.
+    """The published figures of a run.
 
     Attributes:
-        name: The source's name for it.
-        way: "as run" where the figures come from the very same run; "as meant" where the source
-            meant this one, but ran another.
+        name: Name of the run in the source.
+        way: "as run" if the figures come from the very same run; "as meant" if the source meant
+            this run, but trained another.
         figures: After the last epoch of a single run without a seed: `train_loss`,
             `train_accuracy` and `test_accuracy`.
-        note: In which way the run differed from the one meant, and what is known of that; "" where
-            it did not.
+        note: How the run differed from the one meant, and the consequences; "" for no
+            difference.
     """
 
     name: str
@@ -98,17 +98,17 @@ class Published:
 
 
 def published_figures(run: Run) -> Published | None:
-    """The published figures beside which a run's own may be laid.
+    """Returns the published figures of a run's settings.
 
-    Those are of the LeNet with PyTorch's initialisation on Fashion-MNIST, with plain SGD, 30
-    epochs and batch size 256, under the rates of one of the four schedules. A run with anything
-    else has none; nor has one on "auto" or on images of one's own, which may be other ones.
+    Figures are published for the LeNet with PyTorch's initialisation on Fashion-MNIST, with plain
+    SGD, 30 epochs and batch size 256, under the rates of one of the four schedules. A run with any
+    other setting has none; neither has a run on "auto" or on custom data, which may differ.
 
     Args:
-        run: The run. Its schedule counts in optimizer steps.
+        run: A run whose schedule counts in optimizer steps.
 
     Returns:
-        The figures, or None.
+        The figures, or None if none are published.
     """
     data = read_data("lenet")
     asked = (run.dataset, run.model, run.initialization, run.optimizer, run.epochs, run.batch_size)
@@ -137,7 +137,7 @@ def published_figures(run: Run) -> Published | None:
 
 @functools.cache
 def _published_rates() -> dict[tuple[str, str], np.ndarray]:
-    """The rate of every step, by the run's name and way."""
+    """Returns the rate of every step, by the name and way of the run."""
     data = read_data("lenet")
     steps_per_epoch = math.ceil(_EXAMPLES / data["batch_size"])
     return {
@@ -148,7 +148,7 @@ def _published_rates() -> dict[tuple[str, str], np.ndarray]:
 
 
 def collapsed(result: dict[str, Any]) -> bool:
-    """Whether a run ended no better than guessing: its units died, or it diverged."""
+    """Returns whether a run ended no better than guessing: its units died, or it diverged."""
     return result["status"] == "diverged" or result["train_accuracy"][-1] < _CHANCE
 
 
@@ -199,7 +199,7 @@ def _findings(plan: Plan, results: Results) -> Findings:
     compared = not (plan.quick or plan.substitute)
     lines: list[Line] = []
     statements: list[Statement] = []
-    pictures: list[Picture] = []
+    pictures: list[LineFigure] = []
     for initialization, suffix in _INITIALIZATIONS.items():
         for way, in_words in WAYS.items():
             shown = {}
@@ -226,8 +226,8 @@ def _findings(plan: Plan, results: Results) -> Findings:
         )
     if plan.substitute:
         left_out = (
-            "Fashion-MNIST cannot be had: trained on scikit-learn's digits instead, whose figures "
-            "are compared with nothing."
+            "Fashion-MNIST is not available: trained on scikit-learn's digits instead, so the "
+            "figures are not compared."
         )
     notes = [f"{run['name']}: {run['note']}" for run in data["runs"] if run.get("note")]
     summary = " ".join([data["about"], *notes])
@@ -280,7 +280,7 @@ def _lines(
 def _on_collapse(
     run: dict[str, Any], runs: list[dict[str, Any]], learned: list[dict[str, Any]]
 ) -> list[Statement]:
-    """The claim that a run as meant may collapse, where the data make it."""
+    """Checks the claim that a run as meant may collapse, if the data make it."""
     if "collapse" not in run:
         return []
     dead = [each for each in runs if collapsed(each)]
@@ -296,7 +296,7 @@ def _on_collapse(
     return [Statement(run["collapse"], bool(dead), evidence + ".")]
 
 
-def _pictures(title: str, shown: dict[str, list[dict[str, Any]]]) -> list[Picture]:
+def _pictures(title: str, shown: dict[str, list[dict[str, Any]]]) -> list[LineFigure]:
     pictures = []
     for figure, label in (("train_loss", "train loss"), ("test_accuracy", "test accuracy")):
         lines, bands = {}, {}
@@ -307,7 +307,7 @@ def _pictures(title: str, shown: dict[str, list[dict[str, Any]]]) -> list[Pictur
                 lines[name] = (epochs, values.mean(0).tolist())
                 if len(runs) > 1:
                     bands[name] = (epochs, values.min(0).tolist(), values.max(0).tolist())
-        pictures.append(Picture(f"LeNet, {title}: {label}", "epoch", label, lines, bands))
+        pictures.append(LineFigure(f"LeNet, {title}: {label}", "epoch", label, lines, bands))
     return pictures
 
 

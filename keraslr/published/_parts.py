@@ -1,34 +1,35 @@
-"""What a reproduced comparison is made of: jobs to run, and what is found in their results."""
+"""Parts of a reproduced comparison: jobs to run, and findings from their results."""
 
 from __future__ import annotations
 
 import dataclasses
 import enum
-import hashlib
 import json
 import math
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from importlib import resources
 from typing import Any
 
 import numpy as np
 
+from keraslr._chart_data import LineFigure
+from keraslr.jobs._job import Job
+
 
 def read_data(name: str) -> Any:
-    """The settings and published figures of a part: `documented/NAME.json`."""
+    """Returns the settings and published figures of a part, from `published/NAME.json`."""
     return json.loads((resources.files(__package__) / f"{name}.json").read_text(encoding="utf-8"))
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """How much is to be reproduced.
+    """The extent of a reproduction.
 
     Attributes:
-        quick: Whether to leave out what takes long.
-        seeds: How many seeds a random comparison runs over; None for each one's own number.
-        dataset: Name of the images that the LeNet is trained on; "" where none are.
-        substitute: Whether they stand in for Fashion-MNIST, so that nothing may be compared.
+        quick: Whether to leave out long runs.
+        seeds: Number of seeds of each random comparison; None for its default number.
+        dataset: Name of the images that the LeNet is trained on; "" for none.
+        substitute: Whether these images replace Fashion-MNIST, so that nothing may be compared.
     """
 
     quick: bool = False
@@ -37,38 +38,8 @@ class Plan:
     substitute: bool = False
 
     def seeds_of(self, usual: int, quick: int = 1) -> range:
-        """The seeds to run over."""
+        """Returns the seeds to run over."""
         return range(self.seeds or (quick if self.quick else usual))
-
-
-@dataclasses.dataclass(frozen=True)
-class Job:
-    """One independent computation, for any executor.
-
-    Attributes:
-        part: Name of the part that it belongs to.
-        name: Readable, unique together with the seed within the part.
-        seed: The seed; also in the arguments where the function takes one.
-        cost: Seconds that it takes on one core, roughly; for the time left.
-        function: A function of a module, so that it can be sent to another process. It takes the
-            arguments by name and returns what JSON can hold; NaN and infinities are fine.
-        arguments: What JSON can hold. Everything that the result depends on.
-    """
-
-    part: str
-    name: str
-    seed: int
-    cost: float
-    function: Callable[..., dict[str, Any]]
-    arguments: Mapping[str, Any]
-
-    @property
-    def file(self) -> str:
-        """Name of its result's file: readable, with a hash of all that the result depends on."""
-        text = json.dumps([self.function.__qualname__, dict(self.arguments)], sort_keys=True)
-        digest = hashlib.sha256(text.encode()).hexdigest()[:12]
-        name = re.sub(r"[^a-z0-9.]+", "-", f"{self.part} {self.name}".lower()).strip("-")
-        return f"{name}-seed{self.seed}-{digest}.json"
 
 
 Results = Sequence[tuple[Job, dict[str, Any]]]
@@ -80,8 +51,7 @@ class Spread:
 
     Attributes:
         mean: Mean.
-        deviation: Standard deviation of the population that the runs are a sample of (with n - 1);
-            0 for a single run.
+        deviation: Sample standard deviation (with n - 1); 0 for a single run.
         count: Number of runs.
     """
 
@@ -91,13 +61,13 @@ class Spread:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Spread:
-        """Of the figure's values, at least one."""
+        """Computes the spread of one or more values of the figure."""
         deviation = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
         return cls(float(np.mean(values)), deviation, len(values))
 
     @classmethod
     def of_population(cls, mean: float, deviation: float, count: int) -> Spread:
-        """From a standard deviation that was taken with n, as the references print it."""
+        """Converts a standard deviation that was computed with n, as the references print it."""
         return cls(mean, deviation * math.sqrt(count / (count - 1)), count)
 
     @property
@@ -106,13 +76,13 @@ class Spread:
         return self.deviation / math.sqrt(self.count)
 
     def shown(self, digits: int) -> str:
-        """As text."""
+        """Returns the spread as text."""
         text = f"{self.mean:.{digits}f}"
         return text if self.count == 1 else f"{text} ± {self.deviation:.{digits}f}"
 
 
 class Verdict(enum.Enum):
-    """What a figure here says about the published one."""
+    """Verdict on a figure here, compared with the published one."""
 
     REPRODUCED = "reproduced"
     NOT_REPRODUCED = "not reproduced"
@@ -122,11 +92,12 @@ class Verdict(enum.Enum):
 
 
 def judged(published: float | None, pytorch: Spread | None, here: Spread | None) -> Verdict:
-    """Whether a random figure is reproduced.
+    """Judges whether a random figure is reproduced.
 
-    A published single run is, when it lies within three standard deviations of ours and the two
-    means, ours and PyTorch's, differ by less than three of their combined standard errors. Without
-    a published figure only the means are compared. One run here has no deviation: not compared.
+    A published single run is reproduced if it lies within three standard deviations of ours and the
+    two means, ours and PyTorch's, differ by less than three of their combined standard errors.
+    Without a published figure only the means are compared. A single run here has no deviation and
+    is not compared.
     """
     if here is None or here.count < 2 or (published is None and pytorch is None):
         return Verdict.NOT_COMPARED
@@ -141,14 +112,14 @@ def judged(published: float | None, pytorch: Spread | None, here: Spread | None)
 
 @dataclasses.dataclass(frozen=True)
 class Line:
-    """A line of the table "published, PyTorch, here, verdict".
+    """A line of the table "published, PyTorch, here, verdict" for one figure.
 
     Attributes:
-        name: Of the run.
-        figure: Which of its figures.
-        published: As printed; "" where nothing is.
-        pytorch, here: As text; "" where there is none.
-        verdict: Of the figure.
+        name: Name of the run.
+        figure: Name of the figure.
+        published: Published figure as printed; "" for none.
+        pytorch, here: Figures of PyTorch and of this run as text; "" for none.
+        verdict: Verdict on the figure.
         note: A short sentence, if one is needed.
     """
 
@@ -163,12 +134,12 @@ class Line:
 
 @dataclasses.dataclass(frozen=True)
 class Statement:
-    """A claim of the documents, checked.
+    """A claim of the documents and whether it holds.
 
     Attributes:
         claim: The claim, as a sentence.
-        holds: Whether it does; None where this run cannot tell.
-        evidence: The numbers.
+        holds: Whether the claim holds; None if this run cannot tell.
+        evidence: Numbers for or against the claim.
     """
 
     claim: str
@@ -177,61 +148,34 @@ class Statement:
 
 
 @dataclasses.dataclass(frozen=True)
-class Picture:
-    """What a figure shows, as data; `keraslr.plotting` draws it.
-
-    Attributes:
-        title: Above it.
-        x, y: Labels of the axes.
-        lines: By label, x and y of each line.
-        bands: By the label of its line: x, lowest and highest.
-        log_x, log_y: Whether an axis is logarithmic.
-        objective: Name of the objective whose contours lie below the lines; "" for none.
-        markers: Whether each point of a line is marked.
-    """
-
-    title: str
-    x: str
-    y: str
-    lines: Mapping[str, tuple[Sequence[float], Sequence[float]]]
-    bands: Mapping[str, tuple[Sequence[float], Sequence[float], Sequence[float]]] = (
-        dataclasses.field(default_factory=dict)
-    )
-    log_x: bool = False
-    log_y: bool = False
-    objective: str = ""
-    markers: bool = False
-
-
-@dataclasses.dataclass(frozen=True)
 class Findings:
-    """What a part has found.
+    """The findings of a part.
 
     Attributes:
-        summary: What was compared and what came of it, in a few sentences.
-        lines: The table.
-        statements: The claims.
-        pictures: What to draw.
-        left_out: What was not run, as a sentence; "" for nothing.
+        summary: The comparison and its result, in a few sentences.
+        lines: Lines of the table.
+        statements: Claims.
+        pictures: Figures to draw.
+        left_out: A sentence on the runs that were left out; "" for none.
     """
 
     summary: str
     lines: Sequence[Line] = ()
     statements: Sequence[Statement] = ()
-    pictures: Sequence[Picture] = ()
+    pictures: Sequence[LineFigure] = ()
     left_out: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """A kind of comparison, and how it is run.
+    """A published comparison and how it is run.
 
     Attributes:
-        name: As `--only` takes it.
-        title: As a heading.
-        jobs: What is to be run.
-        findings: What the results say. Of jobs that are not done yet there is no result.
-        images: Whether it trains on images, which have to be loaded for it.
+        name: Name for `--only`.
+        title: Heading.
+        jobs: Returns the jobs of a plan.
+        findings: Returns the findings from the results of the jobs that are done.
+        images: Whether the part trains on images, which have to be loaded first.
     """
 
     name: str

@@ -10,11 +10,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keraslr._chart_data import LineFigure
+from keraslr.jobs._job import Job
 from keraslr.published._parts import (
     Findings,
-    Job,
     Part,
-    Picture,
     Plan,
     Results,
     Statement,
@@ -32,7 +32,7 @@ _LAST = 10  # epochs whose ups and downs are looked at
 def make_data(
     generator: np.random.Generator, rows: int, coefficients: Sequence[float], noise: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A target of squares, with noise.
+    """Makes a target of squares, with noise.
 
         target = sum over i of coefficients[i] * x[i] ** 2 + noise * normal
 
@@ -46,7 +46,7 @@ def make_data(
 
 
 def make_model(columns: int, widths: Sequence[int]) -> keras.Model:
-    """Dense layers, tanh after all but the last, and batch normalisation before each.
+    """Builds dense layers, with tanh after all but the last and batch normalisation before each.
 
     The averages of batch normalisation keep 0.9 of themselves at each step, as in PyTorch.
     """
@@ -61,7 +61,7 @@ def make_model(columns: int, widths: Sequence[int]) -> keras.Model:
 def first_weights(
     generator: np.random.Generator, columns: int, widths: Sequence[int]
 ) -> list[np.ndarray]:
-    """Drawn uniformly from -b to b with b = 1 / sqrt(fan_in), as in PyTorch; for `set_weights`."""
+    """Draws weights uniformly from -b to b with b = 1 / sqrt(fan_in), as in PyTorch."""
     weights = []
     for fan_in, units in zip((columns, *widths), (*widths, 1), strict=True):
         ones, zeros, bound = np.ones(fan_in), np.zeros(fan_in), 1 / math.sqrt(fan_in)
@@ -78,20 +78,20 @@ def train(
     epochs: int,
     seeds: Sequence[int],
 ) -> dict[str, Any]:
-    """Trains under one schedule with plain SGD, once a seed.
+    """Trains under one schedule with plain SGD, once for each seed.
 
     Args:
         schedule: Expression of a schedule that counts epochs.
         data: `rows`, `coefficients` and `noise` of the data, and the `train_share` of the rows.
-        widths: Units of each layer but the last.
-        batch_size: Rows a step; divides the rows for training.
-        epochs: Passes over them.
-        seeds: Of the data, the first weights and the order of the rows. Two schedules with the same
-            seed begin alike and see the same batches.
+        widths: Units of each layer except the last.
+        batch_size: Rows of each step; divides the number of rows for training.
+        epochs: Passes over the rows for training.
+        seeds: Seeds of the data, the first weights and the order of the rows. Two schedules with
+            the same seed begin alike and see the same batches.
 
     Returns:
         `train_loss` and `test_loss`, mean squared errors after each epoch, by seed; `last_rates`,
-        that of the last epoch and what the next one would have.
+        those of the last epoch and of the one that would follow.
     """
     columns, count = len(data["coefficients"]), round(data["train_share"] * data["rows"])
     rate = parse(schedule).per_epoch(count // batch_size)
@@ -119,7 +119,7 @@ def train(
 
 
 def mean_square(predictions: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
-    """The mean squared error."""
+    """Returns the mean squared error."""
     return tf.reduce_mean(tf.square(predictions - targets))
 
 
@@ -159,8 +159,8 @@ def _findings(plan: Plan, results: Results) -> Findings:
     summary = (
         f"{len(test)} schedules over {seeds} seed{'s' * (seeds > 1)}, each of other data. "
         f"Of {len(told)} claims {told.count(True)} came out right, {told.count(False)} wrong and "
-        f"{told.count(None)} undecided: a decision takes so many seeds on one side that a fair "
-        f"coin would fall so with less than {100 * _CHANCE:.0f} % probability. "
+        f"{told.count(None)} undecided: a claim is decided by a sign test over the seeds, at a "
+        f"level of {100 * _CHANCE:.0f} %. "
         f"{data['figure']} {data['unstated']}"
     )
     return Findings(summary, statements=statements, pictures=[_picture(test)], left_out=few)
@@ -169,7 +169,7 @@ def _findings(plan: Plan, results: Results) -> Findings:
 def _statements(
     test: Mapping[str, np.ndarray], rates: Mapping[str, Sequence[float]]
 ) -> list[Statement]:
-    """What the documents claim of `lambda`, against each of the others."""
+    """Checks the documents' claims for `lambda` against each of the others."""
     own = test[_CLAIMED]
     found = []
     for rival, losses in test.items():
@@ -201,11 +201,11 @@ def _statements(
 
 
 def compared(mine: np.ndarray, other: np.ndarray) -> tuple[bool | None, str]:
-    """Whether a figure is smaller than another one, both by seed, and on how many seeds it is.
+    """Judges whether a figure is smaller than another, and says on how many seeds it is.
 
-    By a sign test: it is, where a fair coin would fall so on at least so many seeds with less than
-    5 % probability; it is not, where the other one is smaller in this way; else None. Seeds on
-    which both are equal do not count. Means would not do: a run that nearly diverges outweighs all.
+    A sign test at 5 %: True if the figure is smaller on significantly many seeds, False if the
+    other is, else None. Seeds on which both are equal do not count. Means are not compared, since a
+    single run that nearly diverges would outweigh all others.
     """
     mine, other = (np.nan_to_num(each, nan=np.inf) for each in (mine, other))
     smaller, larger = int(np.sum(mine < other)), int(np.sum(mine > other))
@@ -219,9 +219,9 @@ def compared(mine: np.ndarray, other: np.ndarray) -> tuple[bool | None, str]:
 
 
 def epochs_to_reach(mine: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """By seed, the first epoch of both that is within 10 % of the higher one of their ends.
+    """Returns for each seed the first epoch of both within 10 % of the higher last loss.
 
-    Of the higher one, because both then get there: else it would be a question of who ends lower.
+    The higher last loss is a level that both reach; a lower one would ask which run ends lower.
 
     Args:
         mine, other: Losses (seeds, epochs).
@@ -232,11 +232,11 @@ def epochs_to_reach(mine: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np
 
 
 def roughness(losses: np.ndarray) -> np.ndarray:
-    """By seed, the deviation of the changes from epoch to epoch, over the last ten of them."""
+    """Returns for each seed the deviation of the last ten changes from epoch to epoch."""
     return np.diff(losses[:, -_LAST - 1 :], axis=1).std(axis=1)
 
 
-# The claim, the figure behind it, how both runs have it, and the digits to show.
+# The claim, its figure, the function that computes the figure of both runs, and the digits shown.
 _MEASURES: tuple[tuple[str, str, Callable[..., tuple[np.ndarray, np.ndarray]], int], ...] = (
     ("converges faster", "Epochs to within 10 % of the higher last loss", epochs_to_reach, 1),
     ("ends lower", "Test loss after the last epoch", lambda a, b: (a[:, -1], b[:, -1]), 2),
@@ -255,14 +255,14 @@ def _shown(values: np.ndarray, digits: int) -> str:
 
 
 def _finite(losses: Any) -> np.ndarray:
-    """As an array; a number that is not finite, for which JSON has none, is NaN."""
+    """Returns the losses as an array, with NaN for every number that is not finite."""
     array = np.array(losses, float)
     return np.where(np.isfinite(array), array, np.nan)
 
 
-def _picture(test: Mapping[str, np.ndarray]) -> Picture:
+def _picture(test: Mapping[str, np.ndarray]) -> LineFigure:
     epochs = list(range(1, 1 + next(iter(test.values())).shape[1]))
-    return Picture(
+    return LineFigure(
         title="Polynomial regression: median and range over the seeds",
         x="epoch",
         y="test loss",

@@ -12,13 +12,13 @@ import tensorflow as tf
 class Regression:
     """A regression whose steps run many at a time in TensorFlow's graph.
 
-    A step of so small a model takes a fraction of Python's way into and out of it. Model and
-    optimizer are plain Keras, and the numbers those of `fit` with the same rows in each batch.
+    A step of such a small model takes less time than calling it from Python. Model and optimizer
+    are plain Keras, and the numbers equal those of `fit` with the same rows in each batch.
 
     Args:
-        model: Of Keras, from (rows, columns) to (rows, 1).
-        optimizer: Of Keras.
-        loss: From predictions and targets, both (rows,), to a number.
+        model: Keras model from (rows, columns) to (rows, 1).
+        optimizer: Keras optimizer.
+        loss: Function of predictions and targets, both (rows,), that returns a number.
     """
 
     def __init__(
@@ -37,17 +37,17 @@ class Regression:
         self._loss = tf.function(self._whole_loss).get_concrete_function(x, y)
 
     def begin(self, weights: Sequence[np.ndarray]) -> None:
-        """Begins again with these weights and a new optimizer: one graph serves many seeds."""
+        """Starts over with these weights and a fresh optimizer: one graph serves many seeds."""
         self.model.set_weights(weights)
         for variable, first in zip(self._optimizer.variables, self._first, strict=True):
             variable.assign(first)
 
     def train(self, x: tf.Tensor, y: tf.Tensor, rows: np.ndarray) -> None:
-        """Takes a step for each batch in `rows`: places of its rows, integers (steps, batch)."""
+        """Takes a step for each batch in `rows`: indices of its rows, integers (steps, batch)."""
         self._steps(x, y, tf.constant(rows, tf.int64)).numpy()  # waits for a GPU
 
     def loss(self, x: tf.Tensor, y: tf.Tensor) -> float:
-        """The loss over all of x (rows, columns) and y (rows,)."""
+        """Returns the loss over all of x (rows, columns) and y (rows,)."""
         return float(self._loss(x, y))
 
     def _whole_loss(self, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
@@ -71,7 +71,7 @@ class Regression:
 def shuffled(
     generator: np.random.Generator, count: int, batch_size: int, epochs: int = 1
 ) -> np.ndarray:
-    """The batches of some epochs: places of the rows, in each epoch each one once.
+    """Returns the batches of some epochs: indices of the rows, each once in an epoch.
 
     Returns:
         Integers (steps, batch_size), with a row for each step.

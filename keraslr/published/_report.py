@@ -1,27 +1,24 @@
-"""The reproduction as tables, as Markdown and as a page. Nothing is computed or trained here."""
+"""Writes findings as tables, as Markdown and as a page. Nothing is computed or trained here."""
 
 from __future__ import annotations
 
 import base64
 import io
 import os
-import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from keraslr._chart_data import LineFigure
 from keraslr._files import write_whole
+from keraslr.jobs._job import slug
 from keraslr.published._comparisons import PARTS
 from keraslr.published._parts import Findings, Line, Verdict
 
-if TYPE_CHECKING:
-    from keraslr.published._reproduction import Reproduction
-
-# Reproduced comparisons. A column without an entry is left out.
-
+# A column without an entry is left out.
 _COLUMNS = {
     "run": lambda line: line.name,
     "figure": lambda line: line.figure,
@@ -50,10 +47,10 @@ def _columns(found: Findings) -> list[str]:
     ]
 
 
-def reproduction_tables(reproduction: Reproduction) -> list[RenderableType]:
-    """For each part a heading, its table, its claims and what was left out."""
+def reproduction_tables(findings: Mapping[str, Findings]) -> list[RenderableType]:
+    """Returns for each part its heading, its table, its claims and a note on left-out runs."""
     shown: list[RenderableType] = []
-    for name, found in reproduction.findings.items():
+    for name, found in findings.items():
         shown.append(Text(f"\n{PARTS[name].title}", style="bold"))
         if found.left_out:
             shown.append(Text(found.left_out, style="yellow"))
@@ -75,10 +72,10 @@ def reproduction_tables(reproduction: Reproduction) -> list[RenderableType]:
     return shown
 
 
-def reproduction_markdown(reproduction: Reproduction) -> str:
-    """The tables and claims as Markdown."""
+def findings_markdown(findings: Mapping[str, Findings]) -> str:
+    """Returns the tables and claims as Markdown."""
     lines = []
-    for name, found in reproduction.findings.items():
+    for name, found in findings.items():
         lines += [f"### {PARTS[name].title}", ""]
         if found.left_out:
             lines += [found.left_out, ""]
@@ -98,8 +95,22 @@ def _row(cells: list[str]) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
-def save_reproduction(reproduction: Reproduction, folder: str | os.PathLike[str]) -> None:
-    """Writes `report.html`, which needs nothing beside it, `table.md` and the pictures.
+def save_report(
+    findings: Mapping[str, Findings],
+    folder: str | os.PathLike[str],
+    *,
+    counts: Mapping[str, int],
+    machine: str,
+    notes: Sequence[str],
+) -> None:
+    """Writes a self-contained `report.html`, `table.md` and the pictures.
+
+    Args:
+        findings: Findings by part.
+        folder: Folder to write to.
+        counts: Number of figures with each verdict.
+        machine: Date, machine and versions of the run, in a line.
+        notes: Sentences at the top of the page.
 
     Raises:
         OSError: The folder cannot be written; the error names the path.
@@ -108,13 +119,13 @@ def save_reproduction(reproduction: Reproduction, folder: str | os.PathLike[str]
 
     folder = Path(folder)
     parts = []
-    for name, found in reproduction.findings.items():
+    for name, found in findings.items():
         columns = _columns(found)
         pictures = []
         for index, picture in enumerate(found.pictures):
             content = _png(picture)
-            slug = re.sub(r"[^a-z0-9]+", "-", picture.title.lower()).strip("-")[:60]
-            write_whole(folder / "pictures" / f"{name}-{index + 1:02d}-{slug}.png", content)
+            file = f"{name}-{index + 1:02d}-{slug(picture.title)[:60]}.png"
+            write_whole(folder / "pictures" / file, content)
             pictures.append((picture.title, base64.b64encode(content).decode()))
         rows = [[(c, _COLUMNS[c](line), _kind(c, line)) for c in columns] for line in found.lines]
         parts.append(
@@ -127,7 +138,7 @@ def save_reproduction(reproduction: Reproduction, folder: str | os.PathLike[str]
                 "pictures": pictures,
             }
         )
-    statements = [each for found in reproduction.findings.values() for each in found.statements]
+    statements = [each for found in findings.values() for each in found.statements]
     environment = Environment(
         loader=PackageLoader("keraslr.published"), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True,
@@ -135,41 +146,20 @@ def save_reproduction(reproduction: Reproduction, folder: str | os.PathLike[str]
     page = environment.get_template("report.html.j2").render(
         title="Published comparisons of learning-rate schedules and optimizers, run again in Keras",
         about=(
-            "Each published figure beside what PyTorch gives over several seeds and what Keras's "
+            "Each published figure beside PyTorch's over several seeds and the one that Keras's "
             "optimizers and keraslr's schedules give here. A published single run is reproduced "
-            "when it lies within three standard deviations of ours and the means, ours and "
+            "if it lies within three standard deviations of ours and the means, ours and "
             "PyTorch's, differ by less than three of their combined standard errors; a figure "
-            "without chance in it, when all its printed digits are the same."
+            "that involves no randomness, if all its printed digits are the same."
         ),
-        notes=_notes(reproduction),
-        counts=reproduction.counts(),
+        notes=notes,
+        counts=counts,
         claims=(sum(each.holds is True for each in statements), len(statements)),
-        machine=machine_line(reproduction),
+        machine=machine,
         parts=parts,
     )
     write_whole(folder / "report.html", page)
-    write_whole(folder / "table.md", reproduction_markdown(reproduction))
-
-
-def machine_line(reproduction: Reproduction) -> str:
-    """When and where it ran, in a line."""
-    machine = reproduction.machine
-    return (
-        f"{machine['date']}, {machine['cores']} cores ({machine['processor']}), Python "
-        f"{machine['python']}, TensorFlow {machine['tensorflow']}, Keras {machine['keras']}, "
-        f"keraslr {machine['keraslr']}. {reproduction.done} of {reproduction.jobs} jobs, "
-        f"{reproduction.job_seconds / 60:.1f} minutes of one core together."
-    )
-
-
-def _notes(reproduction: Reproduction) -> list[str]:
-    notes = []
-    if reproduction.plan.quick:
-        notes.append("A quick run: what takes long is left out, and each part says what.")
-    if reproduction.interrupted:
-        notes.append("Interrupted: start the same command again to do what is missing.")
-    notes += [f"{name} failed: {error}" for name, error in reproduction.failures.items()]
-    return notes
+    write_whole(folder / "table.md", findings_markdown(findings))
 
 
 def _kind(column: str, line: Line) -> str:
@@ -178,10 +168,10 @@ def _kind(column: str, line: Line) -> str:
     return "number" if column in _NUMBERS else ""
 
 
-def _png(picture: Any) -> bytes:
-    from keraslr.plotting import LOCK, picture_figure
+def _png(picture: LineFigure) -> bytes:
+    from keraslr.plotting import LOCK, line_figure
 
-    figure, content = picture_figure(picture), io.BytesIO()
+    figure, content = line_figure(picture), io.BytesIO()
     with LOCK:
         figure.savefig(content, format="png", dpi=110)
     return content.getvalue()

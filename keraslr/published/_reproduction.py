@@ -1,14 +1,15 @@
-"""The published comparisons, run again: what is missing is done, what is done is kept."""
+"""Runs the published comparisons again: missing jobs are run, finished ones are kept."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, as_completed
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -17,27 +18,27 @@ from keraslr import datasets
 from keraslr._environment import require_tensorflow, versions
 from keraslr._files import with_null, write_whole
 from keraslr._parameters import Flag, Number, Optional
-from keraslr.jobs._processes import prepare_process
+from keraslr._tables import text
+from keraslr.jobs._dispatch import Meter, dispatch
+from keraslr.jobs._job import Job, Outcome
+from keraslr.jobs._store import Store
 from keraslr.published._comparisons import PARTS
-from keraslr.published._parts import Findings, Job, Part, Plan, Verdict
-
-# Called as each job ends (and once at the beginning) with what is done, and what there is to do,
-# both in seconds of the jobs' estimated cost, and the job; None at the beginning.
-Progress = Callable[[float, float, "Job | None"], None]
+from keraslr.published._parts import Findings, Part, Plan, Verdict
+from keraslr.published._report import findings_markdown, reproduction_tables, save_report
 
 
 @dataclasses.dataclass(frozen=True)
 class Reproduction:
-    """What was found.
+    """The result of `reproduce`.
 
     Attributes:
-        plan: How much was asked for.
-        findings: By part.
-        jobs, done: Number of jobs, and of those with a result.
-        failures: What went wrong, by job.
+        plan: Requested extent.
+        findings: Findings by part.
+        jobs, done: Number of jobs, and of jobs with a result.
+        failures: Errors by job.
         seconds: Wall time of this call.
-        job_seconds: Wall time of all jobs together, those of earlier calls included.
-        interrupted: Whether it was stopped before its end.
+        job_seconds: Wall time of all jobs together, including those of earlier calls.
+        interrupted: Whether the call was stopped before its end.
         machine: Date, versions, processor cores.
     """
 
@@ -52,12 +53,12 @@ class Reproduction:
     machine: Mapping[str, Any]
 
     def counts(self) -> dict[str, int]:
-        """How many figures came to each verdict."""
+        """Returns the number of figures with each verdict."""
         verdicts = [line.verdict for part in self.findings.values() for line in part.lines]
         return {verdict.value: verdicts.count(verdict) for verdict in Verdict}
 
     def to_json(self) -> str:
-        """Everything but the pictures' points, as strict JSON."""
+        """Returns everything except the points of the pictures, as strict JSON."""
         parts = {}
         for name, found in self.findings.items():
             plain = dataclasses.asdict(found)
@@ -75,23 +76,46 @@ class Reproduction:
         return json.dumps(with_null(whole), indent=1, allow_nan=False)
 
     def save(self, folder: str | os.PathLike[str]) -> None:
-        """Writes `results.json`, `report.html` and a picture for each of the findings' pictures.
+        """Writes `results.json`, `report.html`, `table.md` and the pictures of the findings.
 
         Raises:
             OSError: The folder cannot be written; the error names the path.
         """
-        from keraslr.published._report import save_reproduction
-
         write_whole(Path(folder) / "results.json", self.to_json())
-        save_reproduction(self, folder)
+        save_report(
+            self.findings, folder, counts=self.counts(), machine=self.machine_line,
+            notes=self._notes(),
+        )  # fmt: skip
+
+    @property
+    def machine_line(self) -> str:
+        """Date, machine and versions of the run, in a line."""
+        machine = self.machine
+        return (
+            f"{machine['date']}, {machine['cores']} cores ({machine['processor']}), Python "
+            f"{machine['python']}, TensorFlow {machine['tensorflow']}, Keras {machine['keras']}, "
+            f"keraslr {machine['keraslr']}. {self.done} of {self.jobs} jobs, "
+            f"{self.job_seconds / 60:.1f} minutes of one core together."
+        )
+
+    def _notes(self) -> list[str]:
+        notes = []
+        if self.plan.quick:
+            notes.append("A quick run: what takes long is left out, and each part says what.")
+        if self.interrupted:
+            notes.append("Interrupted: start the same command again to do what is missing.")
+        notes += [f"{name} failed: {error}" for name, error in self.failures.items()]
+        return notes
 
     def __str__(self) -> str:
-        from keraslr._tables import text
-        from keraslr.published._report import reproduction_tables
-
-        return "\n".join(text(table) for table in reproduction_tables(self))
+        return "\n".join(text(table) for table in reproduction_tables(self.findings))
 
     __repr__ = __str__
+
+
+def reproduction_markdown(reproduction: Reproduction) -> str:
+    """Returns the tables and claims as Markdown."""
+    return findings_markdown(reproduction.findings)
 
 
 def reproduce(
@@ -102,21 +126,22 @@ def reproduce(
     output: str | os.PathLike[str] | None = None,
     executor: Executor | None = None,
     dataset: str = "auto",
-    on_progress: Progress | None = None,
+    on_progress: Callable[[float, float, Job | None], None] | None = None,
 ) -> Reproduction:
     """Runs the published comparisons again, with Keras's optimizers and this package's schedules.
 
-    With `output`, each result is written there at once and whole, and a second call does only what
-    is missing. Ctrl-C ends it early: what is done is kept and told.
+    With `output`, each result is written there at once and whole, and a second call runs only the
+    missing jobs. Ctrl-C ends the call early: finished jobs are kept and reported.
 
     Args:
-        quick: Leaves out what takes long; the findings say what.
-        only: Names of parts; all of them if left out.
-        seeds: How many seeds each random comparison runs over; its own number if left out.
+        quick: Whether to leave out long runs; the findings say which.
+        only: Names of parts; all parts by default.
+        seeds: Number of seeds of each random comparison; its own default if left out.
         output: Folder for the results; made if it is missing.
-        executor: Where the jobs go; here, one after another, if it is left out.
-        dataset: "auto", "fashion_mnist" or "digits"; with the last nothing is compared.
-        on_progress: Called at the beginning and as each job ends.
+        executor: Executor that runs the jobs; by default they run here, one after another.
+        dataset: "auto", "fashion_mnist" or "digits"; with "digits" nothing is compared.
+        on_progress: Called at the beginning and as each job ends, with the cost done, the total
+            cost, both in estimated seconds, and the job, which is None at the beginning.
 
     Raises:
         TypeError, ValueError: An argument is wrong; the error names it.
@@ -139,26 +164,30 @@ def reproduce(
     images = datasets.load(dataset).name if any(part.images for part in parts) else ""
     plan = Plan(quick, seeds, images, images not in ("", "fashion_mnist"))
     jobs = [job for part in parts for job in part.jobs(plan)]
-    store = _Store(output)
-    results = {job.file: result for job in jobs if (result := store.read(job)) is not None}
+    store = None if output is None else Store.below(output, _encoded, _decoded)
+    results: dict[str, Outcome] = {}
+    if store is not None:
+        results = {job.file: kept for job in jobs if (kept := store.read(job)) is not None}
     missing = [job for job in jobs if job.file not in results]
-    # The longest first: none is left over while the other cores wait.
-    missing.sort(key=lambda job: -job.cost)
-    total, done = sum(job.cost for job in missing), 0.0
     failures: dict[str, str] = {}
     interrupted = False
+
+    def tell(job: Job | None, _: float, done: float, total: float) -> None:
+        if on_progress is not None:
+            on_progress(done, total, job)
+
+    meter = Meter(missing, tell)
+    # One thread for each job elsewhere: jobs do not compete for cores, and sums keep their order.
+    ended = dispatch(missing, executor=executor, threads=1, store=store)
     try:
-        if on_progress:
-            on_progress(done, total, None)
-        for job, outcome in _here(missing) if executor is None else _on(executor, missing):
-            if isinstance(outcome, Exception):
-                failures[f"{job.part}, {job.name}"] = f"{type(outcome).__name__}: {outcome}"
-            else:
-                results[job.file] = outcome
-                store.write(job, outcome)
-            done += job.cost
-            if on_progress:
-                on_progress(done, total, job)
+        tell(None, 0.0, 0.0, meter.total)
+        with contextlib.closing(ended):
+            for job, outcome in ended:
+                if isinstance(outcome, Exception):
+                    failures[f"{job.part}, {job.name}"] = f"{type(outcome).__name__}: {outcome}"
+                else:
+                    results[job.file] = outcome
+                meter.ended(job)
     except KeyboardInterrupt:
         interrupted = True
     found = {part.name: _found(part, plan, jobs, results) for part in parts}
@@ -169,15 +198,15 @@ def reproduce(
         done=len({job.file for job in jobs} & set(results)),
         failures=failures,
         seconds=round(time.perf_counter() - begin, 1),
-        job_seconds=round(sum(result["seconds"] for result in results.values()), 1),
+        job_seconds=round(sum(each.seconds for each in results.values()), 1),
         interrupted=interrupted,
         machine=_machine(),
     )
 
 
-def _found(part: Part, plan: Plan, jobs: Sequence[Job], results: Mapping[str, Any]) -> Findings:
+def _found(part: Part, plan: Plan, jobs: Sequence[Job], results: Mapping[str, Outcome]) -> Findings:
     own = [job for job in jobs if job.part == part.name]
-    pairs = [(job, results[job.file]["result"]) for job in own if job.file in results]
+    pairs = [(job, results[job.file].result) for job in own if job.file in results]
     if own and not pairs:
         return Findings("", left_out="Nothing of it has been run yet.")
     found = part.findings(plan, pairs)
@@ -187,67 +216,16 @@ def _found(part: Part, plan: Plan, jobs: Sequence[Job], results: Mapping[str, An
     return found
 
 
-Outcome = dict[str, Any] | Exception
+def _encoded(job: Job, outcome: Outcome) -> str:
+    whole = {"part": job.part, "name": job.name, "seed": job.seed, "arguments": dict(job.arguments),
+             "seconds": outcome.seconds, "result": outcome.result}  # fmt: skip
+    # NaN and infinities in the form of Python's JSON, since nothing else reads this file.
+    return json.dumps(whole)
 
 
-def _here(jobs: Sequence[Job]) -> Iterator[tuple[Job, Outcome]]:
-    for job in jobs:
-        try:
-            yield job, _performed(job)
-        except Exception as error:
-            yield job, error
-
-
-def _on(executor: Executor, jobs: Sequence[Job]) -> Iterator[tuple[Job, Outcome]]:
-    futures = {executor.submit(_performed_elsewhere, job): job for job in jobs}
-    try:
-        for future in as_completed(futures):
-            error = future.exception()
-            if error is not None and not isinstance(error, Exception):
-                raise error
-            yield futures[future], future.result() if error is None else error
-    finally:
-        for future in futures:
-            future.cancel()
-
-
-def _performed(job: Job) -> dict[str, Any]:
-    begin = time.perf_counter()
-    result = job.function(**job.arguments)
-    return {"seconds": round(time.perf_counter() - begin, 2), "result": result}
-
-
-def _performed_elsewhere(job: Job) -> dict[str, Any]:
-    """In a process of an executor: on one core, so that several do not crowd each other.
-
-    It also makes the numbers the same wherever a job runs: sums are taken in one order.
-    """
-    prepare_process(1)
-    return _performed(job)
-
-
-class _Store:
-    """A folder with a file for each finished job."""
-
-    def __init__(self, output: str | os.PathLike[str] | None) -> None:
-        self.folder = None if output is None else Path(output) / "runs"
-
-    def read(self, job: Job) -> dict[str, Any] | None:
-        """The result that lies there; None for none, or for a file that is no result."""
-        if self.folder is None:
-            return None
-        try:
-            kept = json.loads((self.folder / job.file).read_text(encoding="utf-8"))
-            return {"seconds": float(kept["seconds"]), "result": dict(kept["result"])}
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
-
-    def write(self, job: Job, outcome: Mapping[str, Any]) -> None:
-        if self.folder is not None:
-            whole = {"part": job.part, "name": job.name, "seed": job.seed,
-                     "arguments": dict(job.arguments), **outcome}  # fmt: skip
-            # NaN and infinities as Python's JSON has them: it is read by nothing else.
-            write_whole(self.folder / job.file, json.dumps(whole))
+def _decoded(text: str) -> Outcome:
+    kept = json.loads(text)
+    return Outcome(dict(kept["result"]), float(kept["seconds"]))
 
 
 def _machine() -> dict[str, Any]:

@@ -134,9 +134,18 @@ class RangeTest:
 
     def plot(self) -> Figure:
         """The losses against the rate, with the suggestions; see `plotting.range_test_figure`."""
-        from keraslr import plotting
+        from keraslr.plotting import RangeTestCurve, range_test_figure
 
-        return plotting.range_test_figure(self)
+        steps = len(self.learning_rates)
+        curve = RangeTestCurve(
+            title=self.problem or f"range test: {steps} steps, {self.stopped}",
+            learning_rates=self.learning_rates,
+            losses=self.losses,
+            smoothed=self.smoothed,
+            suggestions=self.suggestions,
+            log=self.sweep == "exponential",
+        )
+        return range_test_figure(curve)
 
     def __str__(self) -> str:
         steps = len(self.learning_rates)

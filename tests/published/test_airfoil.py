@@ -250,7 +250,7 @@ def test_missing_data_are_said_and_not_replaced(monkeypatch):
     assert PART.jobs(Plan()) == []
     found = PART.findings(Plan(), [])
     assert "looked for /there" in found.left_out
-    assert "no other data stand in" in found.left_out
+    assert "no other data can replace" in found.left_out
     assert [*found.lines, *found.statements, *found.pictures] == []
 
 

@@ -21,8 +21,8 @@ from keraslr.published import (
     Findings,
     Job,
     Line,
+    LineFigure,
     Part,
-    Picture,
     Plan,
     Statement,
     Verdict,
@@ -56,7 +56,7 @@ def made_part(log, numbers=(1, 2, 3), title="Squares & <b>roots</b>", images=Fal
             for job, result in results
         ]
         x = [job.arguments["number"] for job, _ in results]
-        picture = Picture('A "picture" <script>', "x", "y", {"line": (x, x)})
+        picture = LineFigure('A "picture" <script>', "x", "y", {"line": (x, x)})
         claim = Statement("1 < 2 & true", True, "<script>alert(1)</script>")
         return Findings("About <script>", lines, [claim], [picture])
 

@@ -1,0 +1,117 @@
+"""Data that charts draw: results make it, and `keraslr.plotting` draws it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+_NOTHING = np.empty(0)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Series:
+    """One figure against time, over runs that differ in their seed.
+
+    Attributes:
+        mean, low, high: Arrays of one shape: mean, lowest and highest of the runs.
+        runs: Number of runs.
+    """
+
+    mean: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    runs: int
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Curve:
+    """The curves of one schedule in a comparison.
+
+    Attributes:
+        rate_epochs, rate: Applied learning rate of each step, and its time in epochs.
+        epochs: Epochs 1..n for the figures.
+        train_loss, test_accuracy: Figures over the seeds.
+    """
+
+    rate_epochs: np.ndarray
+    rate: np.ndarray
+    epochs: np.ndarray
+    train_loss: Series
+    test_accuracy: Series
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class TrainingCurve:
+    """The curves of a training run; all times are in epochs.
+
+    Attributes:
+        label: Name of the run.
+        style: Index of the line style.
+        times, loss, accuracy: Training loss and accuracy, and their times.
+        test_times, test_loss, test_accuracy: The same on the test data.
+        rate_times, rate: Applied learning rate.
+        planned_times, planned: The schedule's learning rate.
+    """
+
+    label: str
+    style: int
+    times: np.ndarray = dataclasses.field(default_factory=lambda: _NOTHING)
+    loss: np.ndarray = dataclasses.field(default_factory=lambda: _NOTHING)
+    accuracy: np.ndarray = dataclasses.field(default_factory=lambda: _NOTHING)
+    test_times: np.ndarray = dataclasses.field(default_factory=lambda: _NOTHING)
+    test_loss: np.ndarray = dataclasses.field(default_factory=lambda: _NOTHING)
+    test_accuracy: np.ndarray = dataclasses.field(default_factory=lambda: _NOTHING)
+    rate_times: np.ndarray = dataclasses.field(default_factory=lambda: _NOTHING)
+    rate: np.ndarray = dataclasses.field(default_factory=lambda: _NOTHING)
+    planned_times: np.ndarray = dataclasses.field(default_factory=lambda: _NOTHING)
+    planned: np.ndarray = dataclasses.field(default_factory=lambda: _NOTHING)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class RangeTestCurve:
+    """The curve of a range test.
+
+    Attributes:
+        title: Title of the figure.
+        learning_rates: Rate of each step, (n,).
+        losses: Loss of each step, (n,).
+        smoothed: Moving average of the losses, (n,).
+        suggestions: Suggested rates by the names of their rules; None for no suggestion.
+        log: Whether the rate's axis is logarithmic.
+    """
+
+    title: str
+    learning_rates: np.ndarray
+    losses: np.ndarray
+    smoothed: np.ndarray
+    suggestions: Mapping[str, float | None]
+    log: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class LineFigure:
+    """The content of a figure of lines.
+
+    Attributes:
+        title: Title above the axes.
+        x, y: Labels of the axes.
+        lines: By label, x and y of each line.
+        bands: By the label of its line: x, lowest and highest.
+        log_x, log_y: Whether an axis is logarithmic.
+        objective: Name of the objective whose contours lie below the lines; "" for none.
+        markers: Whether each point of a line is marked.
+    """
+
+    title: str
+    x: str
+    y: str
+    lines: Mapping[str, tuple[Sequence[float], Sequence[float]]]
+    bands: Mapping[str, tuple[Sequence[float], Sequence[float], Sequence[float]]] = (
+        dataclasses.field(default_factory=dict)
+    )
+    log_x: bool = False
+    log_y: bool = False
+    objective: str = ""
+    markers: bool = False
