@@ -16,6 +16,7 @@ import keraslr
 import widgets
 from keraslr.catalog import CATALOG
 from widgets import AdvicePanel, App, SchedulePanel, SmoothingPanel
+from widgets.app import TABS
 from widgets.parts import _rerun
 from widgets.parts._clock import Clock
 from widgets.parts._controls import assign, number, slider
@@ -124,7 +125,7 @@ def app():
 
 def test_a_panel_is_made_when_its_tab_is_opened(app):
     assert list(app.panels) == ["Schedules"]
-    for index, title in enumerate(app._makers):
+    for index, title in enumerate(TABS):
         app.tabs.selected_index = index
         assert app.tabs.children[index].children == (app.panels[title],)
         assert text(app.message) == ""
@@ -192,11 +193,13 @@ def test_a_slider_keeps_the_value_that_it_was_given(value, low, high):
 
 def test_an_error_in_a_handler_is_a_message():
     class Broken(Panel):
+        dom_class = "keraslr-broken-panel"
+
         @guarded
         def go(self):
             raise ValueError("rate must be > 0. Received: <b>")
 
-    panel = Broken("keraslr-broken-panel")
+    panel = Broken()
     panel.go()
     assert text(panel.message) == "rate must be > 0. Received: <b>"
     assert "<b>" not in panel.message.value
@@ -241,13 +244,13 @@ def test_a_cell_run_again_stops_what_it_made_before(monkeypatch, cell):
 
     first, second, again, other = Work(), Work(), Work(), Work()
     a_cell(monkeypatch, cell, "1")
-    _rerun.claim(first)
-    _rerun.claim(second)
+    _rerun.stop_earlier_panels(first)
+    _rerun.stop_earlier_panels(second)
     assert not first.stopped
     a_cell(monkeypatch, cell and "b", "2", code="other")
-    _rerun.claim(other)
+    _rerun.stop_earlier_panels(other)
     a_cell(monkeypatch, cell, "3")
-    _rerun.claim(again)
+    _rerun.stop_earlier_panels(again)
     assert [each.stopped for each in (first, second, other, again)] == [True, True, False, False]
 
 

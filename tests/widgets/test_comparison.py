@@ -15,9 +15,9 @@ import pytest
 
 from keraslr import ConstantLR, CosineAnnealingLR, StepLR, datasets
 from keraslr.catalog import CATALOG
+from keraslr.catalog._ranges import DATASET_SIZES
 from keraslr.published import lenet_schedules
 from widgets import ComparisonPanel, SchedulePanel
-from widgets.comparison._panel import _DATASETS
 
 TWO = {"low": ConstantLR(0.05, factor=1.0), "falling": StepLR(0.1, step_size=1, gamma=0.5)}
 DOCUMENTED = ("constant", "multi-step", "cosine", "warm-up + cosine")
@@ -85,7 +85,7 @@ def test_the_catalog_is_offered():
 
 
 def test_the_sizes_of_the_datasets_are_known_without_reading_them():
-    assert _DATASETS["digits"][0] == len(datasets.digits().x_train)
+    assert DATASET_SIZES["digits"].training_examples == len(datasets.digits().x_train)
 
 
 def test_settings_change_the_plan():

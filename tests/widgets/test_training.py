@@ -433,7 +433,7 @@ def test_a_range_test_offers_rates():
 def test_a_range_test_can_be_stopped():
     panel = TrainingPanel(dataset="digits", batch_size=512)
     panel.range_test.begin.click()
-    ticking(panel, lambda: panel.range_test._steps > 3)
+    ticking(panel, lambda: panel.range_test.work.steps > 3)
     panel.range_test.end.click()
     ticking(panel, lambda: not panel.range_test.under_way)
     assert panel.range_test.result is None

@@ -9,6 +9,7 @@ from typing import Any
 
 import ipywidgets
 
+from keraslr.catalog._ranges import DATASET_SIZES
 from keraslr.comparison import Comparison, Curve
 from keraslr.plotting import ComparisonChart
 from keraslr.schedules import Schedule
@@ -23,24 +24,23 @@ from widgets.comparison._results import (
 )
 from widgets.comparison._schedule_choice import ScheduleChoice
 from widgets.comparison._work import ComparisonWork
-from widgets.parts._clock import Clock
 from widgets.parts._controls import shared
-from widgets.parts._panel import GOOD, Panel, columns, guarded
+from widgets.parts._event_block import EventBlock
+from widgets.parts._optimizer_form import OPTIMIZER_CLASSES
+from widgets.parts._panel import GOOD, columns, guarded
 from widgets.parts._picture import Picture
-from widgets.parts._rerun import claim
-from widgets.schedule_panel import SchedulePanel
+from widgets.parts._rerun import stop_earlier_panels
+from widgets.parts._run_settings import dataset_control, size_control
+from widgets.parts._worker import Work
+from widgets.parts._working_panel import WorkingPanel
+from widgets.schedule import SchedulePanel
 
-# Training examples, and a batch size with which an epoch has steps enough and the documented rates,
-# which are high, let most networks live.
-_DATASETS = {"digits": (1_437, 32), "fashion_mnist": (60_000, 256), "auto": (60_000, 256)}
-_OPTIMIZERS = (
-    "SGD", "Adam", "AdamW", "Nadam", "Adamax", "RMSprop", "Adagrad", "Adadelta", "Lion", "Yogi",
-)  # fmt: skip
 _NOTE = "comes with\nthe first run"
-_WAIT, _LONGEST_WAIT = 0.2, 5.0
+# Seconds that closing the panel waits for the run under way.
+_LONGEST_WAIT = 5.0
 
 
-class ComparisonPanel(Panel):
+class ComparisonPanel(WorkingPanel):
     """Trains a LeNet under several schedules with several seeds, and shows them side by side.
 
     The runs are done one after another in a thread, so the notebook stays free. The page asks for
@@ -63,13 +63,14 @@ class ComparisonPanel(Panel):
         ('step', 'cosine')
     """
 
+    dom_class = "keraslr-comparison-panel"
+
     def __init__(
         self,
         schedules: Mapping[str, Schedule] | None = None,
         schedule_panel: SchedulePanel | None = None,
     ):
-        super().__init__("keraslr-comparison-panel")
-        self.clock = Clock(self._tick)
+        super().__init__()
         self._work: ComparisonWork | None = None
         # What was drawn last, what the last runs came to, and all that ever ended.
         self._drawn: Comparison | None = None
@@ -77,10 +78,8 @@ class ComparisonPanel(Panel):
         self._kept: Comparison | None = None
         self._settings_of_last: tuple[Any, ...] = ()
         self._planned: list[tuple[str, Summary, int]] = []
-        self._held = True
-        self.choice = ScheduleChoice(
-            schedules or {}, schedule_panel, self._show_plan, self.say_error
-        )
+        self._settings_block = EventBlock(self._show_plan)
+        self.choice = ScheduleChoice(schedules or {}, schedule_panel, self.say_error)
         self._make_settings()
         self._make_bar()
         self._chart = ComparisonChart()
@@ -104,6 +103,7 @@ class ComparisonPanel(Panel):
                 self.table, self.links, self.clock, self.clock.starter,
             ]
         )  # fmt: skip
+        self.choice.on_change(self._show_plan)
         self.dataset.observe(self._dataset_changed, "value")
         for widget in settings:
             widget.observe(self._show_plan, "value")
@@ -111,9 +111,9 @@ class ComparisonPanel(Panel):
         self.start.on_click(lambda _: self.run())
         self.halt.on_click(lambda _: self.stop())
         self.published.on_click(self._as_published)
-        self._held = False
         self._show_plan()
-        claim(self)
+        self.at_close(self._stop_and_wait)
+        stop_earlier_panels(self)
 
     # What a person can ask for, in code as by a click.
 
@@ -122,11 +122,6 @@ class ComparisonPanel(Panel):
         """The runs that are done of those asked for last; None before the first has ended."""
         work = self._work
         return self._last if work is None or work.comparison is None else work.comparison
-
-    @property
-    def under_way(self) -> bool:
-        """Whether it trains."""
-        return self._work is not None and self._work.under_way
 
     def add(self, name: str, schedule: Schedule) -> None:
         """Offers a schedule, and chooses it.
@@ -150,17 +145,8 @@ class ComparisonPanel(Panel):
                 news, as under nbconvert. Ctrl-C then stops it, and what is done is kept.
         """
         self._begin(clocked=not block)
-        work = self._work
-        if not block or work is None:
-            return
-        try:
-            while work.under_way:
-                work.wait(_WAIT)
-                self._tick()
-        except KeyboardInterrupt:
-            work.stop()
-            work.wait()
-        self._tick()
+        if block:
+            self._block()
 
     def stop(self) -> None:
         """Ends the run under way, and begins no other; it may have ended."""
@@ -169,38 +155,22 @@ class ComparisonPanel(Panel):
         if work is not None:
             work.stop()
 
-    def close(self) -> None:
-        """Stops what runs, and takes the panel off the page."""
-        work = self._work
-        if work is not None:
-            work.stop()
-            work.wait(_LONGEST_WAIT)
-        self.clock.stop()
-        super().close()
+    def _stop_and_wait(self) -> None:
+        self.stop()
+        self._wait(_LONGEST_WAIT)
 
     # Set-up.
 
     def _make_settings(self) -> None:
-        self.dataset = ipywidgets.Dropdown(
-            options=[
-                ("scikit-learn's digits (small, quick)", "digits"),
-                ("Fashion-MNIST", "fashion_mnist"),
-                ("Fashion-MNIST, or digits where it cannot be had", "auto"),
-            ],
-            value="digits", **shared("dataset"),
-        )  # fmt: skip
-        self.optimizer = ipywidgets.Dropdown(options=_OPTIMIZERS, **shared("optimizer"))
-        self.epochs = ipywidgets.IntSlider(
-            value=30, min=1, max=100,
-            **shared("epochs", "The schedules of the list are sized for 30."),
-        )  # fmt: skip
-        self.batch_size = ipywidgets.BoundedIntText(
-            value=_DATASETS["digits"][1], min=1, max=60_000, **shared("batch size")
+        self.dataset = dataset_control("digits")
+        self.optimizer = ipywidgets.Dropdown(options=OPTIMIZER_CLASSES, **shared("optimizer"))
+        self.epochs = size_control(
+            "epochs", tooltip="The listed schedules are sized for 30 epochs."
         )
-        self.seeds = ipywidgets.IntSlider(
-            value=2, min=1, max=10,
-            **shared("seeds", "Runs of each schedule, from other first weights."),
-        )  # fmt: skip
+        self.batch_size = size_control("batch_size", DATASET_SIZES["digits"].batch_size)
+        self.seeds = size_control(
+            "seeds", tooltip="Runs of each schedule, each from other initial weights."
+        )
         self.log_axis = ipywidgets.Checkbox(value=False, **shared("log loss axis"))
 
     def _make_bar(self) -> None:
@@ -227,25 +197,21 @@ class ComparisonPanel(Panel):
     @guarded
     def _dataset_changed(self, change: Any) -> None:
         # A batch size that a person has set stays.
-        if self.batch_size.value == _DATASETS[change["old"]][1]:
-            self.batch_size.value = _DATASETS[change["new"]][1]
+        if self.batch_size.value == DATASET_SIZES[change["old"]].batch_size:
+            self.batch_size.value = DATASET_SIZES[change["new"]].batch_size
 
     @guarded
     def _as_published(self, _: Any = None) -> None:
         if self.under_way:
             return
-        self._held = True
-        try:
+        with self._settings_block:
             self.dataset.value, self.optimizer.value = "fashion_mnist", "SGD"
             self.epochs.value, self.batch_size.value = 30, 256
             self.choice.choose(self.choice.documented)
-        finally:
-            self._held = False
-        self._show_plan()
 
     @guarded
     def _show_plan(self, _: Any = None) -> None:
-        if self._held or self.under_way:
+        if self._settings_block.active or self.under_way:
             return
         self._plan()
         self.progress.value = 0.0
@@ -279,7 +245,9 @@ class ComparisonPanel(Panel):
             *(name for name in before if name in names),
             *(name for name in names if name not in before),
         ]
-        per_epoch = math.ceil(_DATASETS[self.dataset.value][0] / self.batch_size.value)
+        per_epoch = math.ceil(
+            DATASET_SIZES[self.dataset.value].training_examples / self.batch_size.value
+        )
         steps = self.epochs.value * per_epoch
         self._planned = [
             (name, summarize(self.choice.in_steps(name, per_epoch), steps), per_epoch)
@@ -319,6 +287,7 @@ class ComparisonPanel(Panel):
                 "earlier": self._kept,
             },
         )
+        self._work.start()
         self._settings_of_last = self._settings()
         self._enable(False)
         self.links.value = ""
@@ -326,13 +295,13 @@ class ComparisonPanel(Panel):
         if clocked:
             self.clock.start()
 
-    @guarded
-    def _tick(self) -> None:
+    def _current_work(self) -> Work | None:
+        return self._work
+
+    def _show_work(self, over: bool) -> None:
         work = self._work
         if work is None:
             return
-        # Asked first: what the thread wrote last is then seen below.
-        over = not self.under_way
         if work.comparison is not None and work.comparison is not self._drawn:
             self._drawn = work.comparison
             self._draw(work.comparison.curves())
@@ -358,7 +327,6 @@ class ComparisonPanel(Panel):
 
     def _ended(self, work: ComparisonWork) -> None:
         self._work = None
-        self.clock.stop()
         self._enable(True)
         done = work.comparison
         if done is not None:

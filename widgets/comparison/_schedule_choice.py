@@ -10,8 +10,9 @@ from keraslr.catalog import CATALOG
 from keraslr.published import lenet_schedules
 from keraslr.schedules import PerEpoch, Schedule, parse
 from widgets.parts._controls import shared
+from widgets.parts._event_block import EventBlock
 from widgets.parts._panel import columns
-from widgets.schedule_panel import SchedulePanel
+from widgets.schedule import SchedulePanel, schedule_panel_or_none
 
 _LONGEST_NAME = 40
 
@@ -28,7 +29,6 @@ class ScheduleChoice:
     Args:
         own: Schedules to be offered, and chosen, at first; without any the documented ones are.
         schedule_panel: A `SchedulePanel` whose curves a button adds; None for no such button.
-        on_change: Called when others are chosen.
         on_error: Called with what is wrong with a schedule that was to be added.
     """
 
@@ -36,16 +36,16 @@ class ScheduleChoice:
         self,
         own: Mapping[str, Schedule],
         schedule_panel: SchedulePanel | None,
-        on_change: Callable[[], None],
         on_error: Callable[[Exception], None],
     ):
         if not isinstance(own, Mapping):
             raise TypeError(
                 f"schedules must be a mapping from names to schedules. Received: {own!r}"
             )
-        self._panel, self._on_change, self._on_error = schedule_panel, on_change, on_error
+        self._panel, self._on_error = schedule_panel_or_none(schedule_panel), on_error
+        self._handler: Callable[[], None] | None = None
+        self._events = EventBlock(self._changed)
         self._groups: dict[str, str] = {}
-        self._held = True
         self.schedules: dict[str, Schedule] = {}
         self.documented = tuple(lenet_schedules())
         self._offer_built_in()
@@ -80,10 +80,13 @@ class ScheduleChoice:
             if index == 0:
                 self.chosen.value = ()
             self.add(name, schedule)
-        self._held = False
         self.chosen.observe(self._changed, "value")
         self.add_button.on_click(self._add_clicked)
         self.add_curves.on_click(self._add_curves_clicked)
+
+    def on_change(self, handler: Callable[[], None]) -> None:
+        """Calls a function whenever other schedules are chosen."""
+        self._handler = handler
 
     def add(self, name: str, schedule: Schedule) -> None:
         """Offers a schedule, and chooses it.
@@ -146,19 +149,15 @@ class ScheduleChoice:
 
     def _show(self, names: Iterable[str]) -> None:
         """Fills the list, and chooses these names."""
-        held, self._held = self._held, True
-        try:
+        with self._events:
             # One's own first: the list shows its beginning.
             order = sorted(self.schedules, key=lambda name: self._groups[name] != "own")
             self.chosen.options = [(f"{self._groups[name]}: {name}", name) for name in order]
             self.chosen.value = tuple(dict.fromkeys(names))
-        finally:
-            self._held = held
-        self._changed()
 
     def _changed(self, _: object = None) -> None:
-        if not self._held:
-            self._on_change()
+        if self._handler is not None and not self._events.active:
+            self._handler()
 
     def _add_clicked(self, _: object) -> None:
         text = self.expression.value.strip()

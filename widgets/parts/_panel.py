@@ -7,7 +7,7 @@ import functools
 import html
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import ipywidgets
 
@@ -41,21 +41,26 @@ class Panel(ipywidgets.VBox):
     """A box of controls with a picture.
 
     Attributes:
-        picture: What it shows.
+        dom_class: Class of its element on the page.
+        picture: The picture that it shows.
         message: The line that says what is wrong, or what was found.
         lock: Held while a handler runs. Messages of the page may arrive on another thread than
             that of the cells.
     """
 
+    dom_class: ClassVar[str]
     picture: Picture
 
-    def __init__(self, dom_class: str):
+    # In the class, because ipywidgets also closes a panel whose constructor has raised.
+    _endings: tuple[Callable[[], None], ...] = ()
+
+    def __init__(self) -> None:
         self.lock = threading.RLock()
         self.message = ipywidgets.HTML(layout={"width": "100%"})
         self.message.add_class("keraslr-message")
         super().__init__(layout={"width": "auto"})
         self.add_class("keraslr-panel")
-        self.add_class(dom_class)
+        self.add_class(self.dom_class)
 
     def fill(self, children: Sequence[ipywidgets.Widget]) -> None:
         """Sets what the panel shows."""
@@ -68,8 +73,15 @@ class Panel(ipywidgets.VBox):
             bundle["image/png"] = base64.b64encode(self.picture.value).decode()
         return bundle
 
+    def at_close(self, ending: Callable[[], None]) -> None:
+        """Adds a function that `close` calls, those added last first."""
+        self._endings += (ending,)
+
     def close(self) -> None:
-        """Takes the panel and all it holds off the page."""
+        """Stops what runs, and takes the panel and all it holds off the page."""
+        endings, self._endings = self._endings, ()
+        for ending in reversed(endings):
+            ending()
         dispose(*self.children)
         super().close()
 

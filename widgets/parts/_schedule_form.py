@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import html
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import ipywidgets
@@ -12,6 +12,7 @@ import ipywidgets
 from keraslr.catalog import CATALOG, Range, Strategy, find
 from keraslr.schedules import PerEpoch, Schedule, Warmup, parameters
 from widgets.parts._controls import assign, control, read, shared, slider
+from widgets.parts._event_block import EventBlock
 from widgets.parts._panel import columns, dispose
 
 # A warm-up leads up to any strategy, so it is a slider and not a choice of its own.
@@ -31,8 +32,9 @@ class ScheduleForm(ipywidgets.VBox):
         common, extra: Boxes below whose controls a panel may put more.
     """
 
-    def __init__(self, strategy: str, on_change: Callable[[], None]):
-        self._on_change, self._held = on_change, False
+    def __init__(self, strategy: str):
+        self._handler: Callable[[], None] | None = None
+        self._events = EventBlock(self._changed)
         self.strategy = ipywidgets.Dropdown(
             options=STRATEGIES, value=_schedule_strategy(strategy).name, **shared("strategy")
         )
@@ -56,6 +58,10 @@ class ScheduleForm(ipywidgets.VBox):
         self.warmup.observe(self._changed, "value")
         self.clock.observe(self._changed, "value")
         self._choose()
+
+    def on_change(self, handler: Callable[[], None]) -> None:
+        """Calls a function whenever the schedule has changed."""
+        self._handler = handler
 
     @property
     def label(self) -> str:
@@ -106,7 +112,7 @@ class ScheduleForm(ipywidgets.VBox):
                 f"values of {known.name} must be among its parameters: {', '.join(known.values)}. "
                 f"Received: {unknown[0]}={values[unknown[0]]!r}"
             )
-        with self._at_once():
+        with self._events:
             self.warmup.value = 0
             if self.strategy.value == known.name:
                 self._choose()
@@ -127,16 +133,6 @@ class ScheduleForm(ipywidgets.VBox):
             )
         assign(self.controls[name], rate)
 
-    @contextlib.contextmanager
-    def _at_once(self) -> Iterator[None]:
-        """Several changes, of which only the last is reported."""
-        self._held = True
-        try:
-            yield
-        finally:
-            self._held = False
-            self._changed()
-
     def _choose(self, _: Any = None) -> None:
         strategy = CATALOG[self.strategy.value]
         declared = parameters(strategy.cls)
@@ -156,8 +152,8 @@ class ScheduleForm(ipywidgets.VBox):
         self._changed()
 
     def _changed(self, _: Any = None) -> None:
-        if not self._held:
-            self._on_change()
+        if self._handler is not None and not self._events.active:
+            self._handler()
 
 
 def _schedule_strategy(name: str) -> Strategy:

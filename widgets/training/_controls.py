@@ -7,32 +7,36 @@ from typing import Any
 import ipywidgets
 
 from keraslr.catalog import Range
+from keraslr.training import LiveRun
 from widgets.parts._controls import shared, slider
 from widgets.parts._optimizer_form import OptimizerForm
-from widgets.parts._panel import Panel, columns
+from widgets.parts._panel import columns
+from widgets.parts._run_settings import dataset_control, size_control
+from widgets.parts._working_panel import WorkingPanel
+from widgets.training._settings import RunSettings
 
 
-class TrainingControls(Panel):
+class TrainingControls(WorkingPanel):
     """Makes and arranges the controls; what they do is the panel's."""
 
     def _make_settings(self, dataset: str, epochs: int, batch_size: int, seed: int) -> None:
-        self.dataset = ipywidgets.Dropdown(
-            options=[
-                ("Fashion-MNIST, else digits", "auto"),
-                ("Fashion-MNIST", "fashion_mnist"), ("scikit-learn's digits", "digits"),
-            ],
-            value=dataset, **shared("dataset"),
-        )  # fmt: skip
+        self.dataset = dataset_control(dataset)
         self.optimizer = OptimizerForm("momentum")
-        self.epochs = ipywidgets.IntSlider(value=epochs, min=1, max=60, **shared("epochs"))
-        self.batch_size = ipywidgets.BoundedIntText(
-            value=batch_size, min=1, max=60_000, **shared("batch size")
-        )
-        self.seed = ipywidgets.BoundedIntText(value=seed, min=0, max=2**31 - 1, **shared("seed"))
+        self.epochs = size_control("epochs", epochs)
+        self.batch_size = size_control("batch_size", batch_size)
+        self.seed = size_control("seed", seed)
         self.name = ipywidgets.Text(
             placeholder="the schedule's, if left empty", **shared("name of the run")
         )
         self.log_axis = ipywidgets.Checkbox(value=False, **shared("log rate axis"))
+
+    def _settings(self) -> RunSettings:
+        """Returns what the controls of the settings say."""
+        optimizer, arguments = self.optimizer.settings
+        return RunSettings(
+            self.dataset.value, optimizer, arguments,
+            self.epochs.value, self.batch_size.value, self.seed.value,
+        )  # fmt: skip
 
     def _halves(self) -> list[ipywidgets.VBox]:
         left = [self.dataset, self.epochs, self.batch_size, self.seed]
@@ -84,6 +88,33 @@ class TrainingControls(Panel):
             description="Save the model", icon="save", layout={"width": "150px"}
         )
         self.saved = ipywidgets.HTML()
+
+    def _enable_buttons(
+        self, current: LiveRun | None, chosen: LiveRun | None, *, training: bool, testing: bool
+    ) -> None:
+        """Disables the buttons that would do nothing.
+
+        Args:
+            current: The run that trains, or trained last.
+            chosen: The run that is chosen in the list.
+            training: Whether a run trains, is paused or waits.
+            testing: Whether a range test is under way.
+        """
+        state = None if current is None else current.state
+        ended = chosen is not None and chosen.state in ("finished", "stopped")
+        for widget, enabled in (
+            (self.start, not training),
+            (self.pause, state in ("training", "paused")),
+            (self.halt, training or testing),
+            (self.go_on, ended and not training),
+            (self.fork, chosen is not None and bool(chosen.result.loss)),
+            (self.save, ended),
+        ):
+            if widget.disabled == enabled:
+                widget.disabled = not enabled
+        label, icon = ("Resume", "play") if state == "paused" else ("Pause", "pause")
+        if self.pause.description != label:
+            self.pause.description, self.pause.icon = label, icon
 
     @staticmethod
     def _bar(*children: ipywidgets.Widget) -> ipywidgets.HBox:

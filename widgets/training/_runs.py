@@ -10,12 +10,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import ipywidgets
-import numpy as np
 
 from keraslr._files import with_null
-from keraslr.plotting import TrainingCurve, line_style
-from keraslr.schedules import PerEpoch
-from keraslr.summary import summarize, thinned
+from keraslr.plotting import line_style
 from keraslr.training import LiveRun
 from widgets.parts._downloads import csv_text, link
 from widgets.parts._panel import columns, dispose
@@ -26,7 +23,6 @@ _HEAD = (
 )  # fmt: skip
 _GRID = "44px 210px minmax(120px, 1.6fr) 52px 74px 70px 74px 70px 58px minmax(74px, .8fr) 36px"
 _ONE_LINE = "display: block; white-space: nowrap; overflow: hidden; text-overflow: ellipsis"
-_POINTS = 600
 
 
 @dataclasses.dataclass(eq=False)
@@ -74,26 +70,6 @@ class KeptRun:
             shown = f'<span title="{text}" style="{_ONE_LINE}">{text}</span>'
             if self.cells[column].value != shown:
                 self.cells[column].value = shown
-
-    def curve(self) -> TrainingCurve:
-        """What is drawn of it."""
-        record, per_epoch = self.live.record(), self.live.steps_per_epoch
-        if not per_epoch:
-            return TrainingCurve(self.name.value, self.style)
-        begin = self.live.first_step / per_epoch
-        steps = np.arange(1, len(record.loss) + 1) / per_epoch + begin
-        times, loss = thinned(steps, record.loss)
-        _, accuracy = thinned(steps, record.accuracy)
-        tests = np.asarray(record.test_steps) / per_epoch + begin
-        planned = self.live.planned
-        at = _some(len(record.learning_rate))
-        ahead = _some(len(planned))
-        return TrainingCurve(
-            self.name.value, self.style, times, loss, accuracy,
-            tests, np.asarray(record.test_loss), np.asarray(record.test_accuracy),
-            at / per_epoch + begin, record.learning_rate[at],
-            ahead / per_epoch + begin, planned[ahead],
-        )  # fmt: skip
 
     @property
     def end(self) -> float:
@@ -255,22 +231,7 @@ class KeptRuns(ipywidgets.VBox):
         )
 
 
-def plan_curve(schedule: PerEpoch, epochs: int, style: int) -> TrainingCurve:
-    """A schedule over so many epochs, as a plan alone."""
-    summary = summarize(schedule, epochs * schedule.steps_per_epoch)
-    times = np.append(summary.at, summary.steps) / schedule.steps_per_epoch
-    rates = np.append(summary.rates, summary.rates[-1:])
-    return TrainingCurve("next run", style, planned_times=times, planned=rates)
-
-
 def _last(values: list[float]) -> str:
     if not values:
         return "&ndash;"
     return f"{values[-1]:.4f}" if math.isfinite(values[-1]) else "not finite"
-
-
-def _some(n: int) -> np.ndarray:
-    """As many of n places as a picture shows, with the last one."""
-    if not n:
-        return np.empty(0, np.int64)
-    return np.unique(np.append(np.arange(0, n, max(1, n // _POINTS)), n - 1))

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import html
 import math
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import ipywidgets
@@ -21,10 +20,13 @@ from keraslr.plotting import DescentChart, optimizer_style
 from keraslr.schedules import PerEpoch, Schedule
 from keraslr.summary import summarize
 from widgets.parts._controls import number, shared, slider
+from widgets.parts._event_block import EventBlock
 from widgets.parts._panel import ERROR, Panel, columns, guarded, table
 from widgets.parts._picture import Picture
 from widgets.parts._schedule_form import STRATEGIES
-from widgets.schedule_panel import SchedulePanel
+from widgets.schedule import SchedulePanel, schedule_panel_or_none
+
+__all__ = ["DescentPanel"]
 
 # Lengths in the catalog are sized for runs of so many ticks.
 _TICKS = 30
@@ -63,6 +65,8 @@ class DescentPanel(Panel):
         True
     """
 
+    dom_class = "keraslr-descent-panel"
+
     def __init__(
         self,
         objective: str = "flat bowl",
@@ -70,16 +74,17 @@ class DescentPanel(Panel):
         steps: int = DEFAULT_STEPS,
         schedule_panel: SchedulePanel | None = None,
     ):
-        super().__init__("keraslr-descent-panel")
+        super().__init__()
         self.objective: Objective = objectives.find(objective)
         self.trajectories: dict[str, Trajectory] = {}
         chosen = [
             objectives.entry(DESCENT_OPTIMIZERS, "optimizers", name).name for name in optimizers
         ]
-        self._schedule_panel = schedule_panel
+        self._schedule_panel = schedule_panel_or_none(schedule_panel)
         self._given: tuple[Schedule, int] | None = None
         self._left_ends: dict[int, float] = {}
-        self._held = True
+        self._settings = EventBlock(self._draw)
+        self._moving = EventBlock()
         self.objectives = ipywidgets.Dropdown(
             options=[(each.title, name) for name, each in OBJECTIVES.items()],
             value=self.objective.name, **_column("objective"),
@@ -123,7 +128,6 @@ class DescentPanel(Panel):
         self.results = ipywidgets.HTML(layout={"width": "100%"})
         self.fill(self._arranged())
         self._observe()
-        self._held = False
         self._show_chosen()
         self._choose_objective()
 
@@ -138,21 +142,10 @@ class DescentPanel(Panel):
             TypeError, ValueError: An argument is wrong; the error names it.
         """
         summarize(schedule, epochs)
-        with self.lock, self._at_once():
+        with self.lock, self._settings:
             self._given = schedule, epochs
             self._offer_schedules()
             self.schedules.value = _GIVEN
-
-    @contextlib.contextmanager
-    def _at_once(self) -> Iterator[None]:
-        """Several changes of controls, of which only the result is drawn."""
-        held, self._held = self._held, True
-        try:
-            yield
-        finally:
-            self._held = held
-        if not held:
-            self._draw()
 
     def _arranged(self) -> list[ipywidgets.Widget]:
         half = {"width": "100%", "max_width": "430px"}
@@ -235,7 +228,7 @@ class DescentPanel(Panel):
 
     @guarded
     def _choose_objective(self, _: Any = None) -> None:
-        with self._at_once():
+        with self._settings:
             self.objective = OBJECTIVES[self.objectives.value]
             flat = self.objective.dimension == 1
             self.start[0].description = "start x" if flat else "start x1"
@@ -254,7 +247,7 @@ class DescentPanel(Panel):
 
     @guarded
     def _choose_optimizers(self, _: Any = None) -> None:
-        with self._at_once():
+        with self._settings:
             self._show_chosen()
 
     def _show_chosen(self) -> None:
@@ -273,7 +266,7 @@ class DescentPanel(Panel):
 
     @guarded
     def _draw(self) -> None:
-        if self._held:
+        if self._settings.active:
             return
         steps = self.steps.value
         start = [each.value for each in self.start[: self.objective.dimension]]
@@ -339,16 +332,13 @@ class DescentPanel(Panel):
 
         # The play has room for the slider's value at any moment.
         order = (set_play, set_step) if steps > self.step.max else (set_step, set_play)
-        held, self._held = self._held, True
-        try:
+        with self._moving:
             for each in order:
                 each()
-        finally:
-            self._held = held
 
     @guarded
     def _mark(self, _: Any = None) -> None:
-        if self._held:
+        if self._moving.active:
             return
         left = self._left_ends.pop(self.step.value, None)
         if left is not None and time.monotonic() - left < _LATE:

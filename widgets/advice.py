@@ -13,7 +13,9 @@ from keraslr.plotting import ScheduleChart
 from keraslr.summary import summarize
 from widgets.parts._panel import GOOD, Panel, columns, dispose, guarded
 from widgets.parts._picture import Picture
-from widgets.schedule_panel import SchedulePanel
+from widgets.schedule import SchedulePanel, schedule_panel_or_none
+
+__all__ = ["AdvicePanel"]
 
 _UNKNOWN = "not known"
 # The catalog's lengths are sized for so many.
@@ -32,16 +34,18 @@ class AdvicePanel(Panel):
         on_load: Called with the strategy's name after that.
     """
 
+    dom_class = "keraslr-advice-panel"
+
     def __init__(
         self,
         schedule_panel: SchedulePanel | None = None,
         on_load: Callable[[str], None] | None = None,
     ):
-        super().__init__("keraslr-advice-panel")
+        super().__init__()
         self.advice: list[Advice] = []
         self._on_load = on_load
-        own = schedule_panel is None
-        self.schedule_panel = SchedulePanel() if schedule_panel is None else schedule_panel
+        given = schedule_panel_or_none(schedule_panel)
+        self.schedule_panel = SchedulePanel() if given is None else given
         wide = {"style": {"description_width": "190px"}, "layout": _wide()}
         self.answers = {
             question: ipywidgets.Dropdown(
@@ -62,7 +66,7 @@ class AdvicePanel(Panel):
         self.fill(
             [
                 columns(*self.answers.values(), self.problem), self.message, self.ranking,
-                self.optimizers, self.picture, *([self.schedule_panel] if own else []),
+                self.optimizers, self.picture, *([self.schedule_panel] if given is None else []),
             ]
         )  # fmt: skip
         for widget in self.answers.values():

@@ -18,7 +18,10 @@ from widgets.parts._controls import shared
 from widgets.parts._downloads import csv_text, link
 from widgets.parts._panel import GOOD, Panel, columns, dispose, guarded, table
 from widgets.parts._picture import Picture
+from widgets.parts._run_settings import size_control
 from widgets.parts._schedule_form import ScheduleForm
+
+__all__ = ["SchedulePanel"]
 
 MOST_PINS = 8
 _MOST_ROWS = 100_000
@@ -60,6 +63,8 @@ class SchedulePanel(Panel):
         PerEpoch(schedule=StepLR(initial_learning_rate=0.1, step_size=10, gamma=0.5), steps_per_epoch=235, smooth=False)
     """  # noqa: E501
 
+    dom_class = "keraslr-schedule-panel"
+
     def __init__(
         self,
         strategy: str = "cosine annealing",
@@ -67,18 +72,13 @@ class SchedulePanel(Panel):
         batch_size: int = 256,
         dataset_size: int = 60_000,
     ):
-        super().__init__("keraslr-schedule-panel")
+        super().__init__()
         self.schedule: PerEpoch | None = None
         self.pins: list[Pin] = []
-        self._ready = False
-        self.form = ScheduleForm(strategy, self._draw)
-        self.epochs = ipywidgets.IntSlider(value=epochs, min=1, max=200, **shared("epochs"))
-        self.batch_size = ipywidgets.BoundedIntText(
-            value=batch_size, min=1, max=2**20, **shared("batch size")
-        )
-        self.dataset_size = ipywidgets.BoundedIntText(
-            value=dataset_size, min=1, max=10**9, **shared("training examples")
-        )
+        self.form = ScheduleForm(strategy)
+        self.epochs = size_control("epochs", epochs)
+        self.batch_size = size_control("batch_size", batch_size)
+        self.dataset_size = size_control("training_examples", dataset_size)
         self.scaling = ipywidgets.Checkbox(
             value=False,
             **shared("linear scaling", "Rates in proportion to the batch size: as set at 256."),
@@ -112,6 +112,7 @@ class SchedulePanel(Panel):
         shown = ipywidgets.VBox([self.picture], layout={"flex": "1 1 480px", "min_width": "300px"})
         beside = ipywidgets.VBox([self.numbers, self.epoch], layout={"flex": "0 0 190px"})
         self.fill([self.form, columns(shown, beside), self.message, self.tabs])
+        self.form.on_change(self._draw)
         for widget in (
             self.epochs, self.batch_size, self.dataset_size, self.scaling, self.log_axis,
         ):  # fmt: skip
@@ -120,7 +121,6 @@ class SchedulePanel(Panel):
         self.tabs.observe(self._show_code, "selected_index")
         self.pin.on_click(self._pin)
         self.clear.on_click(self._unpin_all)
-        self._ready = True
         self._show_pins()
         self._draw()
 
@@ -154,8 +154,6 @@ class SchedulePanel(Panel):
 
     @guarded
     def _draw(self, _: Any = None) -> None:
-        if not self._ready:
-            return
         epochs, steps_per_epoch = self.epochs.value, self.steps_per_epoch
         # An error leaves the last good curve: the message says what is wrong with the new one.
         schedule = self.form.in_steps(steps_per_epoch, self._factor())
@@ -276,3 +274,16 @@ class SchedulePanel(Panel):
         self._pinned.children = rows
         dispose(*old)
         self.clear.disabled = not self.pins
+
+
+def schedule_panel_or_none(panel: Any) -> SchedulePanel | None:
+    """Returns the panel that another panel was given to read schedules from.
+
+    Raises:
+        TypeError: The argument is neither a `SchedulePanel` nor None.
+    """
+    if panel is not None and not isinstance(panel, SchedulePanel):
+        raise TypeError(
+            f"schedule_panel must be a SchedulePanel or None. Received: schedule_panel={panel!r}"
+        )
+    return panel
