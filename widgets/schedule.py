@@ -78,7 +78,7 @@ class SchedulePanel(Panel):
         self.form = ScheduleForm(strategy)
         self.epochs = size_control("epochs", epochs)
         self.batch_size = size_control("batch_size", batch_size)
-        self.dataset_size = size_control("training_examples", dataset_size)
+        self.dataset_size = size_control("dataset_size", dataset_size)
         self.scaling = ipywidgets.Checkbox(
             value=False,
             **shared("linear scaling", "Rates in proportion to the batch size: as set at 256."),

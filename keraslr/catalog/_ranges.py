@@ -12,7 +12,7 @@ TRAINING_RANGES: Mapping[str, Range] = MappingProxyType(
     {
         "epochs": Range(1, 200, 30),
         "batch_size": Range(1, 2**20, 256),
-        "training_examples": Range(1, 10**9, 60_000),
+        "dataset_size": Range(1, 10**9, 60_000),
         "seed": Range(0, 2**31 - 1, 0),
         "seeds": Range(1, 10, 2),
     }

@@ -8,8 +8,9 @@ from keraslr._parameters import MAX_TICKS, Number
 from keraslr.catalog._ranges import DATASET_SIZES, TRAINING_RANGES
 from widgets.parts._controls import shared
 
+_LABELS = {"batch_size": "batch size", "dataset_size": "training examples"}
 # Sizes that are typed in rather than dragged.
-_TYPED = "batch_size", "training_examples", "seed"
+_TYPED = "batch_size", "dataset_size", "seed"
 
 
 def dataset_control(name: str) -> ipywidgets.Dropdown:
@@ -45,8 +46,6 @@ def size_control(name: str, value: int | None = None, tooltip: str = "") -> ipyw
     value = rule.validated(name, valid.default if value is None else value)
     kind = ipywidgets.BoundedIntText if name in _TYPED else ipywidgets.IntSlider
     high = max(int(valid.high), value)
-    return kind(value=value, min=int(valid.low), max=high, **shared(_label(name), tooltip))
-
-
-def _label(name: str) -> str:
-    return name.replace("_", " ")
+    return kind(
+        value=value, min=int(valid.low), max=high, **shared(_LABELS.get(name, name), tooltip)
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from widgets.parts._clock import Clock
-from widgets.parts._panel import Panel, guarded
+from widgets.parts._panel import Panel, dispose, guarded
 from widgets.parts._worker import Work
 
 # Seconds between two looks at the work where no page asks for news.
@@ -23,7 +23,7 @@ class WorkingPanel(Panel):
     def __init__(self) -> None:
         super().__init__()
         self.clock = Clock(self._tick)
-        self.at_close(self.clock.stop)
+        self.at_close(self._end_clock)
 
     @property
     def under_way(self) -> bool:
@@ -42,6 +42,10 @@ class WorkingPanel(Panel):
     def _show_work(self, over: bool) -> None:
         """Shows how far the work is or, when it is over, its result."""
         raise NotImplementedError
+
+    def _end_clock(self) -> None:
+        self.clock.stop()
+        dispose(self.clock, self.clock.starter)
 
     def _ticks_on(self) -> bool:
         """Whether there will be more to show than now."""
