@@ -11,7 +11,6 @@ from pathlib import Path
 import ipywidgets
 import pytest
 from panels import text
-from programs import Program
 
 import keraslr
 import widgets
@@ -136,53 +135,3 @@ def test_an_app_whose_panel_raises_leaves_no_complaint(monkeypatch):
     del app
     gc.collect()
     assert complaints == []
-
-
-KEEP_RUNS = """
-import gc
-from widgets import TrainingPanel
-
-def megabytes():
-    gc.collect()
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * 4096 / 2**20
-
-panel = TrainingPanel(dataset="digits", epochs=1, batch_size=256)
-for _ in range(3):
-    panel.train(block=True)
-begin = megabytes()
-for _ in range(6):
-    panel.train(block=True)
-print(len(panel.runs), megabytes() - begin)
-"""
-
-
-@pytest.mark.slow
-def test_kept_runs_are_small():
-    """Graphs go with the next run; what is kept is the model and its record.
-
-    In a process of its own, where no other test's memory counts.
-    """
-    runs, growth = Program("-c", KEEP_RUNS).finished(timeout=300).split()[-2:]
-    assert int(runs) == 9
-    assert float(growth) < 30
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("quick_kernels")
-def test_a_notebook_run_without_a_page_keeps_the_picture():
-    """By way of nbclient, as nbconvert and papermill run it."""
-    import nbclient
-    import nbformat
-
-    cell = (
-        "from widgets import TrainingPanel\n"
-        "panel = TrainingPanel(dataset='digits', epochs=1)\n"
-        "panel.train(block=True)"
-    )
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell)])
-    nbclient.execute(notebook, timeout=300, kernel_name="python3")
-    (outputs,) = (cell.outputs for cell in notebook.cells)
-    pictures = [each for each in outputs if "image/png" in each.get("data", {})]
-    assert len(pictures) == 1
-    assert len(pictures[0]["data"]["image/png"]) > 5000
