@@ -1,4 +1,4 @@
-"""ipywidgets panels for keraslr: schedules, optimizers and training that one can take hold of."""
+"""Panels of ipywidgets for notebooks: schedules, optimizers and training to try by hand."""
 
 from widgets.advice import AdvicePanel
 from widgets.app import App

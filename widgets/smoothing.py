@@ -1,4 +1,4 @@
-"""How much the gradients of the past count."""
+"""The panel that shows how much past gradients count."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _VALUES = (0.5, 0.9, 0.95, 0.99)
 
 
 class SmoothingPanel(Panel):
-    """The weight of the gradient of k steps ago, for several decay factors at once.
+    """Shows the weight of the gradient of k steps ago, for several decay factors.
 
     Attributes:
-        weights: Weights by decay factor, as shown: float64 arrays.
+        weights: The weights shown, by decay factor: float64 arrays.
     """
 
     dom_class = "keraslr-smoothing-panel"

@@ -1,4 +1,4 @@
-"""Several schedules, each with several seeds, trained beside one another."""
+"""The panel that trains several schedules, each with several seeds."""
 
 from __future__ import annotations
 
@@ -43,18 +43,21 @@ _LONGEST_WAIT = 5.0
 class ComparisonPanel(WorkingPanel):
     """Trains a LeNet under several schedules with several seeds, and shows them side by side.
 
-    The runs are done one after another in a thread, so the notebook stays free. The page asks for
-    news five times a second; with no page to ask, use `run(block=True)`. Runs that have ended are
-    kept: with more seeds or other schedules only what is missing is done.
+    The runs train one after another in a thread, so the notebook stays free. The page updates the
+    panel five times a second; without a page, use `run(block=True)`. Finished runs are kept: with
+    more seeds or other schedules only the missing runs are trained.
 
     Attributes:
-        choice: The schedules that are offered; `choice.chosen.value` are the names of the chosen.
-        picture: Rate, training loss and test accuracy of the chosen ones.
+        choice: The offered schedules; `choice.chosen.value` holds the names of the chosen ones.
+        picture: Rate, training loss and test accuracy of the chosen schedules.
 
     Args:
-        schedules: Schedules counted in epochs, by name, to be offered beside the documented ones
-            and the catalog's, and chosen at first. Without any the documented ones are chosen.
+        schedules: Schedules counted in epochs, by name, which are chosen at first and offered
+            beside the documented ones and the catalog's. None: the documented ones are chosen.
         schedule_panel: A `SchedulePanel` whose curves can be added by a click.
+
+    Raises:
+        TypeError, ValueError: An argument is wrong; the error names it.
 
     Example:
         >>> from keraslr import CosineAnnealingLR, StepLR
@@ -72,7 +75,7 @@ class ComparisonPanel(WorkingPanel):
     ):
         super().__init__()
         self._work: ComparisonWork | None = None
-        # What was drawn last, what the last runs came to, and all that ever ended.
+        # What was drawn last, the latest comparison, and all runs that have ever ended.
         self._drawn: Comparison | None = None
         self._last: Comparison | None = None
         self._kept: Comparison | None = None
@@ -115,21 +118,21 @@ class ComparisonPanel(WorkingPanel):
         self.at_close(self._stop_and_wait)
         stop_earlier_panels(self)
 
-    # What a person can ask for, in code as by a click.
+    # For code: what a person does by a click.
 
     @property
     def comparison(self) -> Comparison | None:
-        """The runs that are done of those asked for last; None before the first has ended."""
+        """The latest comparison, as far as it is done; None before its first run has ended."""
         work = self._work
         return self._last if work is None or work.comparison is None else work.comparison
 
     def add(self, name: str, schedule: Schedule) -> None:
-        """Offers a schedule, and chooses it.
+        """Adds a schedule to the list and chooses it.
 
         Args:
-            name: What to call it. One that was added under it before is replaced; a documented
-                one or one of the catalog stays, with another name.
-            schedule: It counts in epochs; of a `PerEpoch`, the schedule within does.
+            name: Name of the schedule. A schedule added earlier under this name is replaced; a
+                documented one or one of the catalog stays under another name.
+            schedule: Schedule that counts in epochs; of a `PerEpoch`, the inner one.
 
         Raises:
             TypeError, ValueError: An argument is wrong; the error names it.
@@ -138,19 +141,19 @@ class ComparisonPanel(WorkingPanel):
             self.choice.add(name, schedule)
 
     def run(self, block: bool = False) -> None:
-        """Does the runs that are missing, unless it is at it.
+        """Trains the missing runs; does nothing while runs are under way.
 
         Args:
-            block: Whether to wait for the end, drawing on the way. Needed where no page asks for
-                news, as under nbconvert. Ctrl-C then stops it, and what is done is kept.
+            block: Whether to wait for the end, and draw on the way. Needed where no page updates
+                the panel, as under nbconvert. Ctrl-C then stops the runs and keeps what is done.
         """
         self._begin(clocked=not block)
         if block:
             self._block()
 
     def stop(self) -> None:
-        """Ends the run under way, and begins no other; it may have ended."""
-        # No lock, and no widget: it is obeyed also while a picture is drawn, and from any thread.
+        """Ends the run under way and begins no other; may be called twice, from any thread."""
+        # Without the lock, which is held while a picture is drawn.
         work = self._work
         if work is not None:
             work.stop()
@@ -196,7 +199,7 @@ class ComparisonPanel(WorkingPanel):
 
     @guarded
     def _dataset_changed(self, change: Any) -> None:
-        # A batch size that a person has set stays.
+        # A batch size that a person has set is kept.
         if self.batch_size.value == DATASET_SIZES[change["old"]].batch_size:
             self.batch_size.value = DATASET_SIZES[change["new"]].batch_size
 
@@ -239,7 +242,7 @@ class ComparisonPanel(WorkingPanel):
         names = self.choice.chosen.value
         if not names:
             raise ValueError("Choose a schedule; Ctrl (or Command) and a click chooses several.")
-        # Those of the last runs first: they keep their colours, which the table shows too.
+        # The schedules of the last runs first: they keep their colours, which the table shows, too.
         before = [] if self._last is None else self._last.names
         names = [
             *(name for name in before if name in names),
@@ -255,7 +258,7 @@ class ComparisonPanel(WorkingPanel):
         ]
 
     def _known_curves(self) -> dict[str, Curve]:
-        """Of the last runs, those that are chosen again with all else as it was."""
+        """Returns the curves of the last runs that are chosen again with unchanged settings."""
         if self._last is None or self._settings() != self._settings_of_last:
             return {}
         ran = {run.name: run.schedule for run in self._last.runs}
@@ -274,7 +277,7 @@ class ComparisonPanel(WorkingPanel):
             return
         self._plan()
         self._say_plan()
-        # Made now: the list may change while it trains.
+        # Built now, because the list may change while the runs train.
         schedules = {name: self.choice.in_steps(name, 1) for name, *_ in self._planned}
         self._work = ComparisonWork(
             schedules,

@@ -1,4 +1,4 @@
-"""A comparison in a thread, and a record of how far it is."""
+"""A comparison in a thread, and the record of its progress."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from keraslr.schedules import PerEpoch
 from keraslr.training import Run
 from widgets.parts._worker import Worker
 
-# A shorter time says nothing about the rest.
+# Seconds of training from which the rest can be estimated.
 _LEAST = 1.0
 
 
@@ -21,15 +21,15 @@ class ComparisonWork(Worker):
     """A comparison in a thread of its own, and its record.
 
     Attributes:
-        note: A sentence about the dataset, where another stands in for it; else "".
-        at: The run under way, the number of runs to be done, and the share of the steps that is
-            done; None until the first steps are.
+        note: A sentence that says which dataset replaces the wanted one; "" if none does.
+        at: Current run, number of runs to train, and share of the steps that is done; None before
+            the first steps.
         ended: Number of runs that have ended.
-        comparison: As it stands; None before a run has ended.
+        comparison: Current comparison; None before a run has ended.
 
     Args:
-        schedules: Schedules whose inner ones count in epochs; how many steps an epoch has depends
-            on the dataset.
+        schedules: Schedules whose inner ones count in epochs; the steps per epoch come from the
+            dataset.
         dataset: Name of the dataset.
         arguments: The other arguments of `compare`.
     """
@@ -45,10 +45,10 @@ class ComparisonWork(Worker):
 
     @property
     def seconds_left(self) -> float | None:
-        """Until its end, as far as can be told; None where it cannot."""
+        """Estimated seconds to the end; None while too little is known."""
         if self.at is None or self._first is None:
             return None
-        # From the first steps on: what comes before, such as imports, comes once.
+        # Counted from the first steps: what comes before, such as imports, comes once.
         (then, before), share = self._first, self.at[2]
         taken = time.monotonic() - then
         if taken < _LEAST or share <= before:

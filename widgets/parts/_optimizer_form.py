@@ -33,7 +33,7 @@ class OptimizerForm(ipywidgets.VBox):
 
     @property
     def settings(self) -> tuple[str, dict[str, Any]]:
-        """The class's name and its arguments, as `keraslr.training.Run` takes them."""
+        """Name and arguments of the optimizer's class, as `keraslr.training.Run` takes them."""
         entry = DESCENT_OPTIMIZERS[self.optimizer.value]
         values = {name: number(widget) for name, widget in self.controls.items()}
         return entry.cls.__name__, {**entry.fixed, **values}

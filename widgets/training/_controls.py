@@ -1,4 +1,4 @@
-"""The controls of a training panel: what is trained, the buttons, and the hand on the rate."""
+"""The controls of a training panel: settings, buttons, and the rate by hand."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from widgets.training._settings import RunSettings
 
 
 class TrainingControls(WorkingPanel):
-    """Makes and arranges the controls; what they do is the panel's."""
+    """Makes and arranges the controls; `TrainingPanel` says what they do."""
 
     def _make_settings(self, dataset: str, epochs: int, batch_size: int, seed: int) -> None:
         self.dataset = dataset_control(dataset)
@@ -26,12 +26,12 @@ class TrainingControls(WorkingPanel):
         self.batch_size = size_control("batch_size", batch_size)
         self.seed = size_control("seed", seed)
         self.name = ipywidgets.Text(
-            placeholder="the schedule's, if left empty", **shared("name of the run")
+            placeholder="empty: the strategy's name", **shared("name of the run")
         )
         self.log_axis = ipywidgets.Checkbox(value=False, **shared("log rate axis"))
 
     def _settings(self) -> RunSettings:
-        """Returns what the controls of the settings say."""
+        """Returns the current settings."""
         optimizer, arguments = self.optimizer.settings
         return RunSettings(
             self.dataset.value, optimizer, arguments,
@@ -56,11 +56,12 @@ class TrainingControls(WorkingPanel):
             value=0, min=0, max=1, layout={"width": "100%", "height": "14px"}
         )
         self.rate = slider(
-            Range(1e-5, 3.0, 0.01, log=True), **shared("rate by hand", "Moving it takes the rate.")
+            Range(1e-5, 3.0, 0.01, log=True),
+            **shared("rate by hand", "Moving the slider sets the rate by hand."),
         )
         self.hand = ipywidgets.ToggleButton(
             value=False, description="Rate by hand", icon="hand-paper-o",
-            tooltip="On: the rate is the slider's. Off: the schedule's.",
+            tooltip="On: the slider sets the rate. Off: the schedule does.",
         )  # fmt: skip
         self.more = ipywidgets.BoundedIntText(
             value=2, min=1, max=200, description="more epochs",
@@ -68,13 +69,13 @@ class TrainingControls(WorkingPanel):
         )  # fmt: skip
         self.go_on = ipywidgets.Button(
             description="Continue", icon="forward",
-            tooltip="Trains the chosen run for so many more epochs, at the rate by hand if that "
-            "is on, else under its schedule",
+            tooltip="Trains the chosen run for this many more epochs, at the rate by hand if that "
+            "is on, otherwise under its schedule",
         )  # fmt: skip
         self.fork = ipywidgets.Button(
             description="Branch", icon="code-fork",
-            tooltip="A new run from the chosen run's present weights, under the schedule that is "
-            "set now",
+            tooltip="Starts a new run from the chosen run's current weights, under the current "
+            "schedule",
         )  # fmt: skip
         self.chosen = ipywidgets.Dropdown(
             options=[], description="of run", style={"description_width": "60px"},
@@ -133,7 +134,7 @@ class TrainingControls(WorkingPanel):
 
     @staticmethod
     def _first_values(strategy: str, epochs: int) -> dict[str, Any]:
-        """Values with which the LeNet learns from the first epoch on."""
+        """Returns values with which the LeNet learns from the first epoch."""
         if strategy != "cosine annealing":
             return {}
         return {"initial_learning_rate": 0.05, "T_max": epochs}

@@ -1,4 +1,4 @@
-"""A LeNet, trained before one's eyes, with a hand on the rate."""
+"""The panel that trains a LeNet live and lets a person steer the rate."""
 
 from __future__ import annotations
 
@@ -28,25 +28,27 @@ _OWN, _LINKED = "this panel's own", "the schedule panel's"
 
 
 class TrainingPanel(TrainingControls):
-    """Trains a LeNet, live: pause it, stop it, take the rate by hand, branch off, compare.
+    """Trains a LeNet live: pause it, stop it, set the rate by hand, branch off, compare.
 
-    The training runs in a thread, so the notebook stays free. The page asks for news five times a
-    second; with no page to ask, use `train(block=True)`.
+    The training runs in a thread, so the notebook stays free. The page updates the panel five times
+    a second; without a page, use `train(block=True)`.
 
     Attributes:
-        runs: The runs that are kept, and their table.
-        picture: Loss, accuracy and rate of the runs that are shown.
+        runs: The kept runs and their table.
+        picture: Loss, accuracy and rate of the runs that are ticked in the table.
 
     Args:
-        schedule_panel: A `SchedulePanel` whose schedule can be trained under, beside the panel's
-            own.
+        schedule_panel: A `SchedulePanel` whose schedule can be used instead of the panel's own.
         dataset: "auto", "fashion_mnist" or "digits".
         strategy: Strategy of the catalog to begin with.
-        epochs: Passes over the data.
+        epochs: Passes over the dataset.
         batch_size: Examples per optimizer step.
-        seed: Of the first weights and the order of the examples.
-        on_progress: Called with the `Result` as it stands, in the training's thread; if it raises,
-            the run ends there.
+        seed: Seed of the initial weights and of the order of the examples.
+        on_progress: Called in the training's thread with the current `Result`; if it raises, the
+            run ends as "failed".
+
+    Raises:
+        TypeError, ValueError: An argument is wrong; the error names it.
     """
 
     dom_class = "keraslr-training-panel"
@@ -75,7 +77,7 @@ class TrainingPanel(TrainingControls):
         self.form.load(strategy, **self._first_values(strategy, epochs))
         self.source = ipywidgets.Dropdown(
             options=[_OWN] if schedule_panel is None else [_LINKED, _OWN],
-            **shared("train under", "Whose schedule the next run or branch follows."),
+            **shared("train under", "Schedule of the next run or branch."),
         )
         self.source.layout.display = "none" if schedule_panel is None else ""
         self.form.layout.display = "" if schedule_panel is None else "none"
@@ -109,33 +111,36 @@ class TrainingPanel(TrainingControls):
         self.at_close(self.stop)
         stop_earlier_panels(self)
 
-    # What a person can ask for, in code as by a click.
+    # For code: what a person does by a click.
 
     @property
     def schedule(self) -> Any:
-        """What the next run will follow, counted in epochs."""
+        """Schedule of the next run, counted in epochs."""
         if self.source.value == _LINKED and self._schedule_panel is not None:
             return self._schedule_panel.in_epochs()
         return self.form.in_epochs()
 
     @property
     def run(self) -> LiveRun | None:
-        """The run that trains, or was chosen."""
+        """The run that is chosen in the list: the latest one, unless a person chose another."""
         return self._chosen.live if self._chosen else None
 
     @property
     def result(self) -> Result | None:
-        """What has come of it so far."""
+        """Current result of the chosen run."""
         return self.run.result if self.run else None
 
     @property
     def model(self) -> keras.Model | None:
-        """Its model."""
+        """Model of the chosen run."""
         return self.result.model if self.result else None
 
     @property
     def history(self) -> dict[str, list[float]]:
-        """Its figures by epoch, named as in Keras's `History.history`; empty before a run."""
+        """The chosen run's metrics by epoch, named as in Keras's `History.history`.
+
+        Empty before the first run.
+        """
         if self.run is None:
             return {}
         record = self.run.record()
@@ -149,19 +154,19 @@ class TrainingPanel(TrainingControls):
 
     @property
     def under_way(self) -> bool:
-        """Whether a run trains, is paused, or waits for its turn."""
+        """Whether a run trains, is paused or waits."""
         return self._queue.under_way
 
     def train(self, block: bool = False) -> None:
-        """Trains with the present settings.
+        """Trains with the current settings.
 
-        A run that is under way is stopped first. Called by the cell that makes the panel, it is
-        seen to train once the page shows the panel.
+        A run that is under way is stopped first. If the cell that makes the panel calls this, the
+        progress appears as soon as the page shows the panel.
 
         Args:
-            block: Whether to wait for the end, and to leave the last picture as the cell's output.
-                Needed where no page asks for news, as under nbconvert. Ctrl-C then stops the run
-                and keeps what is done.
+            block: Whether to wait for the end and leave the last picture as the cell's output.
+                Needed where no page updates the panel, as under nbconvert. Ctrl-C then stops the
+                run and keeps what is done.
         """
         self.stop()
         self._wait()
@@ -171,7 +176,7 @@ class TrainingPanel(TrainingControls):
             self.picture.leave()
 
     def stop(self) -> None:
-        """Ends the run that is under way, those that wait, and a range test."""
+        """Ends the current run, the waiting ones and a range test; may be called twice."""
         with self.lock:
             waiting = self._queue.stop()
             self.range_test.stop()
@@ -198,7 +203,7 @@ class TrainingPanel(TrainingControls):
 
     @guarded
     def _train_clicked(self, _: Any = None) -> None:
-        # A second click may have been under way before the button was seen to be disabled.
+        # A second click may be on its way before the page disables the button.
         if not self.under_way:
             self._begin()
 
@@ -237,7 +242,7 @@ class TrainingPanel(TrainingControls):
         schedule, label = self._wanted()
         name = self.runs.unique(f"{kept.name.value} > {self._name()}")
         live = kept.live
-        # While the parent trains, the branch gets the epochs that it still has to come.
+        # While the parent trains, the branch gets the parent's remaining epochs.
         epochs = None if live.under_way else self.more.value
         steps = live.steps_per_epoch
         branch = live.branch(name, schedule.per_epoch(steps, smooth=self._smooth()), epochs=epochs)
@@ -321,7 +326,7 @@ class TrainingPanel(TrainingControls):
         if over:
             self._enable()
 
-    # What they do.
+    # What the handlers do.
 
     def _wanted(self) -> tuple[Any, str]:
         return self.schedule, self._form.label
@@ -331,7 +336,7 @@ class TrainingPanel(TrainingControls):
 
     @property
     def _form(self) -> ScheduleForm:
-        """The form whose schedule is trained under."""
+        """The form that sets the schedule of the next run."""
         if self.source.value == _LINKED and self._schedule_panel is not None:
             return self._schedule_panel.form
         return self.form
@@ -391,7 +396,7 @@ class TrainingPanel(TrainingControls):
         self._enable()
 
     def _release_others(self, last: KeptRun) -> None:
-        """Thirty kept runs are not to hold the graphs of thirty."""
+        """Frees the graphs of the other runs, which would otherwise fill the memory."""
         for kept in self.runs:
             if kept is not last:
                 kept.live.release()
@@ -419,7 +424,7 @@ class TrainingPanel(TrainingControls):
         return self.chosen.value
 
     def _offer(self) -> None:
-        """Brings the list of runs up to date."""
+        """Updates the list of runs to choose from."""
         options = [(kept.name.value, kept) for kept in self.runs]
         if list(self.chosen.options) == options:
             return

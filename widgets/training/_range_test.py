@@ -1,4 +1,4 @@
-"""The range test of a training panel: which learning rate?"""
+"""The range test of a training panel, which suggests learning rates."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class RangeTestWork(Worker):
 
 
 class RangeTestBox(ipywidgets.VBox):
-    """Runs a range test in a thread, shows it, and offers its rates.
+    """Runs a range test in a thread, shows it, and offers the rates that it suggests.
 
     Attributes:
         result: Result of the last range test that was not stopped; None if there is none.
@@ -70,8 +70,8 @@ class RangeTestBox(ipywidgets.VBox):
 
     Args:
         settings: Returns the settings of the run that the range test is for.
-        on_start: Called when it was started, so that the panel's clock ticks.
-        on_rate: Called with the rate that was chosen.
+        on_start: Called when a range test starts, so that the panel's clock ticks.
+        on_rate: Called with the rate that a person chooses.
         on_error: Called with the error that ended a range test early.
     """
 
@@ -164,7 +164,7 @@ class RangeTestBox(ipywidgets.VBox):
             if rate is not None:
                 button = ipywidgets.Button(
                     description=f"Use {rate:.2g} ({name})",
-                    tooltip="Sets the schedule's rate and the one by hand",
+                    tooltip="Sets the rate of the schedule and the rate by hand",
                     layout={"width": "auto"},
                 )
                 button.on_click(lambda _, rate=rate: self._on_rate(rate))

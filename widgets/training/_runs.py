@@ -1,4 +1,4 @@
-"""The runs of a training panel: a table to name, show, compare, remove and export them."""
+"""The runs of a training panel: a table to name, show, compare, remove and export runs."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ _ONE_LINE = "display: block; white-space: nowrap; overflow: hidden; text-overflo
 
 @dataclasses.dataclass(eq=False)
 class KeptRun:
-    """A run and its row.
+    """A run and its row of the table.
 
     Attributes:
         live: The run.
-        schedule: What it was asked to follow, for a person.
+        schedule: Label of its schedule.
         style: Number of its line's style.
-        show: Whether it is drawn.
-        name: Its name, which can be edited.
-        cells: The figures, in the table's order.
-        remove: Takes it out of the table.
+        show: Checkbox; ticked if the run is drawn.
+        name: Editable name.
+        cells: The other columns, in the table's order.
+        remove: Button that removes the run.
     """
 
     live: LiveRun
@@ -49,11 +49,11 @@ class KeptRun:
 
     @property
     def widgets(self) -> list[ipywidgets.Widget]:
-        """The row."""
+        """The widgets of the row."""
         return [self.show, self.name, *self.cells.values(), self.remove]
 
     def fill(self) -> None:
-        """Writes the figures as they stand."""
+        """Writes the current figures into the row."""
         result, live = self.live.result, self.live
         done = len(result.test_accuracy)
         figures = {
@@ -73,7 +73,7 @@ class KeptRun:
 
     @property
     def end(self) -> float:
-        """Where its last planned epoch ends, counted from the first of the run it came from."""
+        """Epoch at which the run is to end, counted from the start of the run it branched from."""
         per_epoch = self.live.steps_per_epoch
         steps = self.live.progress.steps
         return (self.live.first_step + steps) / per_epoch if steps and per_epoch else 0.0
@@ -84,10 +84,10 @@ class KeptRuns(ipywidgets.VBox):
 
     Attributes:
         kept: The runs.
-        next_style: Number of the style that the next one's line gets.
+        next_style: Number of the next run's line style.
 
     Args:
-        on_change: Called when a row was renamed, shown, hidden or removed.
+        on_change: Called when a run was renamed, shown, hidden or removed.
     """
 
     def __init__(self, on_change: Callable[[], None]):
@@ -116,7 +116,7 @@ class KeptRuns(ipywidgets.VBox):
         return len(self.kept)
 
     def unique(self, name: str) -> str:
-        """The name, with a number where another run has it."""
+        """Returns the name, with a number added if another run has it."""
         taken, free, number = {each.name.value for each in self.kept}, name, 1
         while free in taken:
             number += 1
@@ -124,7 +124,7 @@ class KeptRuns(ipywidgets.VBox):
         return free
 
     def add(self, live: LiveRun, name: str, schedule: str) -> KeptRun:
-        """Keeps a run under that name."""
+        """Adds a run under a name, and returns its row."""
         style = self.next_style
         self.next_style += 1
         colour = line_style(style)["color"]
@@ -149,7 +149,7 @@ class KeptRuns(ipywidgets.VBox):
         return kept
 
     def remove(self, kept: KeptRun) -> None:
-        """Takes a run out, and stops it."""
+        """Stops a run and removes it from the table."""
         if kept in self.kept:
             kept.live.stop()
             self.kept.remove(kept)
@@ -158,12 +158,12 @@ class KeptRuns(ipywidgets.VBox):
             self._on_change()
 
     def fill(self) -> None:
-        """Writes all figures as they stand."""
+        """Writes the current figures into all rows."""
         for kept in self.kept:
             kept.fill()
 
     def to_json(self) -> str:
-        """All runs, with every step."""
+        """Returns all runs with every step as JSON."""
         runs = []
         for kept in self.kept:
             plain = json.loads(kept.live.result.to_json())
@@ -171,7 +171,7 @@ class KeptRuns(ipywidgets.VBox):
         return json.dumps(with_null(runs), indent=1, allow_nan=False)
 
     def to_csv(self) -> str:
-        """All runs, a line an epoch."""
+        """Returns all runs as CSV, a line per epoch."""
         head = (
             "name", "schedule", "epoch", "train_loss", "train_accuracy", "test_loss",
             "test_accuracy", "learning_rate", "seconds",
@@ -194,7 +194,7 @@ class KeptRuns(ipywidgets.VBox):
         others = {each.name.value for each in self.kept if each is not kept}
         name = change["new"].strip()
         if not name or name in others:
-            # A name that says nothing, or that is another run's, does not come about.
+            # An empty name, or another run's, is refused.
             kept.name.value = change["old"]
             return
         self._on_change()
@@ -222,11 +222,11 @@ class KeptRuns(ipywidgets.VBox):
         self.links.value = ""
 
     def _export(self) -> None:
-        # Made when they are asked for: every step of every run is in them.
+        # Made on request, because they hold every step of every run.
         self.links.value = " &nbsp; ".join(
             (
                 link("runs.json", self.to_json(), "application/json", "runs.json (every step)"),
-                link("runs.csv", self.to_csv(), "text/csv", "runs.csv (a line an epoch)"),
+                link("runs.csv", self.to_csv(), "text/csv", "runs.csv (a line per epoch)"),
             )
         )
 
