@@ -15,7 +15,7 @@ import pytest
 
 from keraslr import ConstantLR, CosineAnnealingLR, StepLR, datasets
 from keraslr.catalog import CATALOG
-from keraslr.catalog._ranges import DATASET_SIZES
+from keraslr.catalog._run_sizes import DATASET_SIZES
 from keraslr.published import lenet_schedules
 from widgets import ComparisonPanel, SchedulePanel
 

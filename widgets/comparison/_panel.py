@@ -9,7 +9,7 @@ from typing import Any
 
 import ipywidgets
 
-from keraslr.catalog._ranges import DATASET_SIZES
+from keraslr.catalog._run_sizes import DATASET_SIZES
 from keraslr.comparison import Comparison, Curve
 from keraslr.plotting import ComparisonChart
 from keraslr.schedules import Schedule

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipywidgets
 
 from keraslr._parameters import MAX_TICKS, Number
-from keraslr.catalog._ranges import DATASET_SIZES, TRAINING_RANGES
+from keraslr.catalog._run_sizes import DATASET_SIZES, TRAINING_RANGES
 from widgets.parts._controls import shared
 
 _LABELS = {"batch_size": "batch size", "dataset_size": "training examples"}
