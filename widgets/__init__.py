@@ -1,11 +1,11 @@
-"""ipywidgets panels for keraslr: schedules, optimizers and training that one can take hold of."""
+"""Panels of ipywidgets for notebooks: schedules, optimizers and training to try by hand."""
 
-from widgets.advice_panel import AdvicePanel
+from widgets.advice import AdvicePanel
 from widgets.app import App
 from widgets.comparison import ComparisonPanel
-from widgets.descent_panel import DescentPanel
-from widgets.schedule_panel import SchedulePanel
-from widgets.smoothing_panel import SmoothingPanel
+from widgets.descent import DescentPanel
+from widgets.schedule import SchedulePanel
+from widgets.smoothing import SmoothingPanel
 from widgets.training import TrainingPanel
 
 __all__ = [

@@ -2,47 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import ipywidgets
 
-from widgets.advice_panel import AdvicePanel
+from widgets.advice import AdvicePanel
 from widgets.comparison import ComparisonPanel
-from widgets.descent_panel import DescentPanel
+from widgets.descent import DescentPanel
 from widgets.parts._panel import Panel, guarded
-from widgets.schedule_panel import SchedulePanel
-from widgets.smoothing_panel import SmoothingPanel
+from widgets.schedule import SchedulePanel
+from widgets.smoothing import SmoothingPanel
 from widgets.training import TrainingPanel
+
+__all__ = ["App"]
+
+# The tabs in their order: title, and what makes the panel. Tests walk this table, too.
+TABS: Mapping[str, Callable[[App], Panel]] = MappingProxyType(
+    {
+        "Schedules": lambda app: app.schedule_panel,
+        "Advice": lambda app: AdvicePanel(app.schedule_panel, app.show_schedule),
+        "Descent": lambda app: DescentPanel(schedule_panel=app.schedule_panel),
+        "Training": lambda app: TrainingPanel(app.schedule_panel),
+        "Comparison": lambda app: ComparisonPanel(schedule_panel=app.schedule_panel),
+        "Smoothing": lambda app: SmoothingPanel(),
+    }
+)
 
 
 class App(Panel):
-    """The panels in tabs. What is set in the schedule panel is trained, compared and descended.
+    """All panels in tabs; the schedule of the first tab is trained, compared and descended with.
 
-    A panel is made when its tab is opened first.
+    A panel is made when its tab is first opened.
 
     Attributes:
-        schedule_panel: The first tab.
-        panels: The panels that have been made, by title.
+        schedule_panel: The panel of the first tab.
+        panels: The panels made so far, by title.
     """
 
+    dom_class = "keraslr-app"
+    schedule_panel: SchedulePanel
+
     def __init__(self) -> None:
-        super().__init__("keraslr-app")
-        self.schedule_panel = SchedulePanel()
-        self._makers: dict[str, Callable[[], Panel]] = {
-            "Schedules": lambda: self.schedule_panel,
-            "Advice": lambda: AdvicePanel(self.schedule_panel, self._to_schedules),
-            "Descent": lambda: DescentPanel(schedule_panel=self.schedule_panel),
-            "Training": lambda: TrainingPanel(self.schedule_panel),
-            "Comparison": lambda: ComparisonPanel(schedule_panel=self.schedule_panel),
-            "Smoothing": SmoothingPanel,
-        }
+        super().__init__()
         self.panels: dict[str, Panel] = {}
+        self.at_close(self._close_panels)
+        self.schedule_panel = SchedulePanel()
         self.tabs = ipywidgets.Tab(
-            [ipywidgets.VBox(layout={"width": "100%"}) for _ in self._makers],
-            layout={"width": "auto"},
+            [ipywidgets.VBox(layout={"width": "100%"}) for _ in TABS], layout={"width": "auto"}
         )
-        for index, title in enumerate(self._makers):
+        for index, title in enumerate(TABS):
             self.tabs.set_title(index, title)
         self.fill([self.tabs, self.message])
         self.tabs.selected_index = 0
@@ -51,32 +61,28 @@ class App(Panel):
         self.picture = self.schedule_panel.picture
 
     def panel(self, title: str) -> Panel:
-        """The panel of that tab, made if it has not been yet.
+        """Returns the panel of a tab, and makes it if needed.
 
         Raises:
             ValueError: There is no such tab; the error lists them.
         """
-        if title not in self._makers:
-            raise ValueError(
-                f"title must be one of {', '.join(self._makers)}. Received: title={title!r}"
-            )
+        if title not in TABS:
+            raise ValueError(f"title must be one of {', '.join(TABS)}. Received: title={title!r}")
         with self.lock:
             if title not in self.panels:
-                self.panels[title] = self._makers[title]()
-                box = self.tabs.children[list(self._makers).index(title)]
-                box.children = [self.panels[title]]
+                self.panels[title] = TABS[title](self)
+                self.tabs.children[list(TABS).index(title)].children = [self.panels[title]]
             return self.panels[title]
 
-    def close(self) -> None:
-        """Stops what runs, and takes the panels off the page."""
+    def show_schedule(self, _: str = "") -> None:
+        """Opens the schedule panel's tab."""
+        self.tabs.selected_index = 0
+
+    def _close_panels(self) -> None:
         for panel in self.panels.values():
             panel.close()
-        super().close()
 
     @guarded
     def _opened(self, _: Any = None) -> None:
         if self.tabs.selected_index is not None:
-            self.panel(list(self._makers)[self.tabs.selected_index])
-
-    def _to_schedules(self, _: str) -> None:
-        self.tabs.selected_index = 0
+            self.panel(list(TABS)[self.tabs.selected_index])

@@ -74,10 +74,10 @@ FLOORS = (
     Floor(("widgets.parts",), "what panels are made of"),
     Floor(
         (
-            "widgets.schedule_panel",
-            "widgets.advice_panel",
-            "widgets.descent_panel",
-            "widgets.smoothing_panel",
+            "widgets.schedule",
+            "widgets.advice",
+            "widgets.descent",
+            "widgets.smoothing",
             "widgets.training",
             "widgets.comparison",
         ),

@@ -1,119 +1,22 @@
-"""Advice, smoothing, the app, and what all panels share: without a browser."""
+"""All panels in tabs, and what holds for each of them: without a browser."""
 
 from __future__ import annotations
 
-import html
+import gc
 import re
 import sys
-import types
+import weakref
+from pathlib import Path
 
 import ipywidgets
-import numpy as np
 import pytest
-from programs import Program
+from panels import text
 from waiting import PATIENCE
 
 import keraslr
 import widgets
-from keraslr.catalog import CATALOG
-from widgets import AdvicePanel, App, SchedulePanel, SmoothingPanel
-from widgets.parts import _rerun
-from widgets.parts._clock import Clock
-from widgets.parts._controls import assign, number, slider
-from widgets.parts._panel import Panel, guarded
-
-
-def text(widget):
-    """What an HTML widget says."""
-    return html.unescape(re.sub("<[^>]*>", "", widget.value))
-
-
-def is_picture(widget):
-    return bytes(widget.value).startswith(b"\x89PNG")
-
-
-# Advice
-
-
-def test_advice_is_ranked_with_its_reasons():
-    panel = AdvicePanel()
-    panel.answers["data size and training length"].value = "small data, short training"
-    panel.answers["model"].value = "fine-tuning a pretrained model"
-    assert panel.advice[0].strategy.name == "one cycle"
-    first = text(panel.ranking.children[0].children[1])
-    assert first.startswith("1. One cycle")
-    assert "small data, short training" in first
-    assert "fine-tuning a pretrained model" in first
-    assert "Beware: middling on long training" in first
-    assert is_picture(panel.picture)
-
-
-def test_a_click_loads_a_strategy():
-    schedules, loaded = SchedulePanel("step decay"), []
-    panel = AdvicePanel(schedules, loaded.append)
-    panel.answers["data size and training length"].value = "small data, short training"
-    panel.ranking.children[0].children[0].click()
-    assert schedules.schedule.schedule == keraslr.get("one cycle")
-    assert loaded == ["one cycle"]
-
-
-def test_a_callback_is_shown_as_its_line():
-    panel = AdvicePanel()
-    panel.answers["data size and training length"].value = "not known"
-    panel.answers["loss"].value = "fluctuates strongly"
-    panel.ranking.children[0].children[0].click()
-    said = text(panel.message)
-    line = re.search(r"keraslr\.callbacks\.ReduceLROnPlateau\(.*\)", said)[0]
-    rule = eval(line, {"keraslr": keraslr})
-    assert rule.patience == CATALOG["reduce on plateau"].values["patience"].default
-
-
-def test_nothing_known_is_no_advice():
-    panel = AdvicePanel()
-    for answer in panel.answers.values():
-        answer.value = "not known"
-    assert panel.advice == []
-    assert panel.ranking.children == ()
-    assert "Say what is known" in text(panel.message)
-
-
-def test_optimizers_for_a_problem():
-    panel = AdvicePanel()
-    assert panel.optimizers.value == ""
-    panel.problem.value = "sparse data"
-    assert text(panel.optimizers) == "Optimizers (sparse data): AdaGrad, RMSProp."
-
-
-# Smoothing
-
-
-def test_weights_of_several_values_at_once():
-    panel = SmoothingPanel()
-    assert is_picture(panel.picture)
-    assert list(panel.weights) == [0.9, 0.95, 0.99]
-    np.testing.assert_allclose(panel.weights[0.9], 0.9 ** np.arange(60))
-    before = bytes(panel.picture.value)
-    panel.kind.index = 1
-    np.testing.assert_allclose(panel.weights[0.9], 0.1 * 0.9 ** np.arange(60))
-    assert bytes(panel.picture.value) != before
-    panel.values[1].value = 0.8
-    panel.shown[2].value = False
-    panel.log_axis.value = True
-    panel.steps.value = 10
-    assert list(panel.weights) == [0.8, 0.99]
-    assert len(panel.weights[0.8]) == 10
-    assert "gamma = 0.8" in text(panel.numbers)
-
-
-def test_no_value_is_said():
-    panel = SmoothingPanel()
-    for show in panel.shown:
-        show.value = False
-    assert panel.weights == {}
-    assert "Choose a value" in text(panel.message)
-
-
-# The app
+from widgets import App
+from widgets.app import TABS
 
 
 @pytest.fixture
@@ -125,13 +28,11 @@ def app():
 
 def test_a_panel_is_made_when_its_tab_is_opened(app):
     assert list(app.panels) == ["Schedules"]
-    for index, title in enumerate(app._makers):
+    for index, title in enumerate(TABS):
         app.tabs.selected_index = index
         assert app.tabs.children[index].children == (app.panels[title],)
         assert text(app.message) == ""
-    assert list(app.panels) == [
-        "Schedules", "Advice", "Descent", "Training", "Comparison", "Smoothing",
-    ]  # fmt: skip
+    assert list(app.panels) == list(TABS)
     with pytest.raises(ValueError, match="title must be one of Schedules, Advice"):
         app.panel("Nowhere")
 
@@ -162,7 +63,16 @@ def test_closing_the_app_stops_what_runs():
     assert training.run.state == "stopped"
 
 
-# What all share
+def test_every_panel_has_a_tab_a_name_and_a_line_in_the_guide(app):
+    made = [type(app.panel(title)) for title in TABS]
+    assert sorted([App, *made], key=lambda kind: kind.__name__) == [
+        getattr(widgets, name) for name in sorted(widgets.__all__)
+    ]
+    guide = (Path(__file__).parents[2] / "docs/guide/panels.md").read_text(encoding="utf-8")
+    assert [name for name in widgets.__all__ if f"`{name}`" not in guide.replace("()", "")] == []
+
+
+# Every panel
 
 
 @pytest.mark.parametrize("name", widgets.__all__)
@@ -175,128 +85,54 @@ def test_every_panel_says_what_it_is(name):
     panel.close()
 
 
-@pytest.mark.parametrize(
-    ("value", "low", "high"), [(0.05, 1e-4, 1.0), (0.1, 1e-4, 1.0), (37.0, 1e-2, 100.0)]
-)
-def test_a_slider_keeps_the_value_that_it_was_given(value, low, high):
-    """The page moves it to the nearest stop, and says so."""
-    control = slider(keraslr.catalog.Range(low, high, value, log=True))
-    stop = 10 ** (control.min + round((np.log10(value) - control.min) / 0.01) * 0.01)
-    control.value = stop
-    assert number(control) == value
-    control.value = stop * 10**0.01
-    assert number(control) == pytest.approx(stop * 10**0.01)
-    assign(control, 5 * high)
-    assert control.max >= np.log10(5 * high) - 1e-9
-    assert number(control) == 5 * high
+REFUSED = [
+    ("SchedulePanel", {"strategy": "nowhere"}, 'must be one of "constant"'),
+    ("SchedulePanel", {"epochs": 0}, "epochs must be an integer >= 1"),
+    ("SchedulePanel", {"batch_size": 2.5}, "batch_size must be an integer"),
+    ("SchedulePanel", {"dataset_size": 0}, "dataset_size must be an integer"),
+    ("AdvicePanel", {"schedule_panel": 3}, "schedule_panel must be a SchedulePanel or None"),
+    ("DescentPanel", {"objective": "nowhere"}, 'objective must be one of "parabola"'),
+    ("DescentPanel", {"optimizers": ["nobody"]}, 'optimizers must be one of "SGD"'),
+    ("DescentPanel", {"schedule_panel": 3}, "schedule_panel must be a SchedulePanel or None"),
+    ("TrainingPanel", {"strategy": "nowhere"}, 'must be one of "constant"'),
+    ("TrainingPanel", {"dataset": "nowhere"}, 'dataset must be one of "auto"'),
+    ("TrainingPanel", {"epochs": "two"}, "epochs must be an integer"),
+    ("TrainingPanel", {"seed": -1}, "seed must be an integer >= 0"),
+    ("TrainingPanel", {"schedule_panel": 3}, "schedule_panel must be a SchedulePanel or None"),
+    ("ComparisonPanel", {"schedules": 3}, "schedules must be a mapping"),
+    ("ComparisonPanel", {"schedule_panel": 3}, "schedule_panel must be a SchedulePanel or None"),
+    *((name, {"nonsense": 1}, "unexpected keyword argument") for name in widgets.__all__),
+]
 
 
-def test_an_error_in_a_handler_is_a_message():
-    class Broken(Panel):
-        @guarded
-        def go(self):
-            raise ValueError("rate must be > 0. Received: <b>")
-
-    panel = Broken("keraslr-broken-panel")
-    panel.go()
-    assert text(panel.message) == "rate must be > 0. Received: <b>"
-    assert "<b>" not in panel.message.value
-
-
-def test_a_clock_ticks_only_while_it_is_on():
-    ticks = []
-    clock = Clock(lambda: ticks.append(1))
-    clock.value += 1
-    assert ticks == []
-    clock.start()
-    clock.start()
-    assert getattr(clock, clock._switch)
-    clock.value += 1
-    assert ticks == [1]
-    clock.stop()
-    clock.stop()
-    assert not getattr(clock, clock._switch)
-    clock.value += 1
-    assert ticks == [1]
-
-
-def a_cell(monkeypatch, cell, execution, code="panel"):
-    """Pretends that this cell is being run."""
-    parent = {
-        "header": {"msg_id": execution, "msg_type": "execute_request"},
-        "metadata": {"cellId": cell} if cell else {},
-        "content": {"code": code},
-    }
-    kernel = types.SimpleNamespace(get_parent=lambda channel: parent)
-    shell = types.SimpleNamespace(kernel=kernel)
-    monkeypatch.setitem(sys.modules, "IPython", types.SimpleNamespace(get_ipython=lambda: shell))
-
-
-@pytest.mark.parametrize("cell", ["a", None], ids=["named", "unnamed"])
-def test_a_cell_run_again_stops_what_it_made_before(monkeypatch, cell):
-    class Work:
-        stopped = False
-
-        def stop(self):
-            self.stopped = True
-
-    first, second, again, other = Work(), Work(), Work(), Work()
-    a_cell(monkeypatch, cell, "1")
-    _rerun.claim(first)
-    _rerun.claim(second)
-    assert not first.stopped
-    a_cell(monkeypatch, cell and "b", "2", code="other")
-    _rerun.claim(other)
-    a_cell(monkeypatch, cell, "3")
-    _rerun.claim(again)
-    assert [each.stopped for each in (first, second, other, again)] == [True, True, False, False]
-
-
-KEEP_RUNS = """
-import gc
-from widgets import TrainingPanel
-
-def megabytes():
+@pytest.mark.parametrize(("name", "arguments", "said"), REFUSED)
+def test_a_panel_that_is_refused_leaves_no_complaint(monkeypatch, name, arguments, said):
+    """ipywidgets closes a panel at its end, and that its constructor has raised is no matter."""
+    complaints = []
+    monkeypatch.setattr(sys, "unraisablehook", complaints.append)
+    kind = getattr(widgets, name)
+    panel = kind.__new__(kind)
+    with pytest.raises((TypeError, ValueError), match=said):
+        panel.__init__(**arguments)
+    panel.close()  # or ipywidgets would keep it until the interpreter's end
+    gone = weakref.ref(panel)
+    del panel
     gc.collect()
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * 4096 / 2**20
-
-panel = TrainingPanel(dataset="digits", epochs=1, batch_size=256)
-for _ in range(3):
-    panel.train(block=True)
-begin = megabytes()
-for _ in range(6):
-    panel.train(block=True)
-print(len(panel.runs), megabytes() - begin)
-"""
+    assert gone() is None
+    assert complaints == []
 
 
-@pytest.mark.slow
-def test_kept_runs_are_small():
-    """Graphs go with the next run; what is kept is the model and its record.
+def test_an_app_whose_panel_raises_leaves_no_complaint(monkeypatch):
+    def broken():
+        raise OSError("no font")
 
-    In a process of its own, where no other test's memory counts.
-    """
-    runs, growth = Program("-c", KEEP_RUNS).finished().split()[-2:]
-    assert int(runs) == 9
-    assert float(growth) < 30
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("quick_kernels")
-def test_a_notebook_run_without_a_page_keeps_the_picture():
-    """By way of nbclient, as nbconvert and papermill run it."""
-    import nbclient
-    import nbformat
-
-    cell = (
-        "from widgets import TrainingPanel\n"
-        "panel = TrainingPanel(dataset='digits', epochs=1)\n"
-        "panel.train(block=True)"
-    )
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell)])
-    nbclient.execute(notebook, timeout=int(PATIENCE), kernel_name="python3")
-    (outputs,) = (cell.outputs for cell in notebook.cells)
-    pictures = [each for each in outputs if "image/png" in each.get("data", {})]
-    assert len(pictures) == 1
-    assert len(pictures[0]["data"]["image/png"]) > 5000
+    monkeypatch.setattr("widgets.app.SchedulePanel", broken)
+    complaints = []
+    monkeypatch.setattr(sys, "unraisablehook", complaints.append)
+    app = App.__new__(App)
+    with pytest.raises(OSError, match="no font"):
+        app.__init__()
+    app.close()
+    del app
+    gc.collect()
+    assert complaints == []

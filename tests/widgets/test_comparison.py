@@ -15,9 +15,9 @@ from waiting import PATIENCE, Gate, hold_slice, slices_begun, until
 
 from keraslr import ConstantLR, CosineAnnealingLR, StepLR, datasets
 from keraslr.catalog import CATALOG
+from keraslr.catalog._run_sizes import DATASET_SIZES
 from keraslr.published import lenet_schedules
 from widgets import ComparisonPanel, SchedulePanel
-from widgets.comparison._panel import _DATASETS
 
 TWO = {"low": ConstantLR(0.05, factor=1.0), "falling": StepLR(0.1, step_size=1, gamma=0.5)}
 DOCUMENTED = ("constant", "multi-step", "cosine", "warm-up + cosine")
@@ -78,7 +78,7 @@ def test_the_catalog_is_offered():
 
 
 def test_the_sizes_of_the_datasets_are_known_without_reading_them():
-    assert _DATASETS["digits"][0] == len(datasets.digits().x_train)
+    assert DATASET_SIZES["digits"].training_examples == len(datasets.digits().x_train)
 
 
 def test_settings_change_the_plan():
@@ -274,7 +274,7 @@ def test_the_page_asks_and_the_thread_touches_no_widget(monkeypatch):
 def test_the_time_left_is_said(monkeypatch):
     """Once there are two of the steps' times to go by."""
     gate = hold_slice(monkeypatch, 2)
-    monkeypatch.setattr("widgets._comparison_work._LEAST", 0.0)
+    monkeypatch.setattr("widgets.comparison._work._LEAST", 0.0)
     panel = long()
     panel.run()
     assert gate.reached.wait(PATIENCE)
@@ -359,7 +359,7 @@ def test_an_interrupted_cell_keeps_what_is_done(monkeypatch):
 
 
 def test_closed_while_it_runs_it_ends(monkeypatch):
-    monkeypatch.setattr("widgets.comparison_panel._LONGEST_WAIT", PATIENCE)
+    monkeypatch.setattr("widgets.comparison._panel._LONGEST_WAIT", PATIENCE)
     panel = long()
     panel.run()
     until(lambda: panel._work.at is not None)

@@ -182,7 +182,7 @@ def test_steps(panel):
 def test_a_late_answer_of_the_page_does_not_take_the_end_away(panel, monkeypatch):
     """It still says 101 when Python is at 117; who scrubs there later does not mean the end."""
     now = [100.0]
-    monkeypatch.setattr("widgets.descent_panel.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("widgets.descent.time.monotonic", lambda: now[0])
     panel.steps.value = 101
     panel.steps.value = 117
     panel.step.value = 101

@@ -1,4 +1,4 @@
-"""Several schedules, each with several seeds, trained beside one another."""
+"""The panel that trains several schedules, each with several seeds."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import ipywidgets
 
+from keraslr.catalog._run_sizes import DATASET_SIZES
 from keraslr.comparison import Comparison, Curve
 from keraslr.plotting import ComparisonChart
 from keraslr.schedules import Schedule
@@ -23,38 +24,40 @@ from widgets.comparison._results import (
 )
 from widgets.comparison._schedule_choice import ScheduleChoice
 from widgets.comparison._work import ComparisonWork
-from widgets.parts._clock import Clock
 from widgets.parts._controls import shared
-from widgets.parts._panel import GOOD, Panel, columns, guarded
+from widgets.parts._event_block import EventBlock
+from widgets.parts._optimizer_form import OPTIMIZER_CLASSES
+from widgets.parts._panel import GOOD, columns, guarded
 from widgets.parts._picture import Picture
-from widgets.parts._rerun import claim
-from widgets.schedule_panel import SchedulePanel
+from widgets.parts._rerun import stop_earlier_panels
+from widgets.parts._run_settings import dataset_control, size_control
+from widgets.parts._worker import Work
+from widgets.parts._working_panel import WorkingPanel
+from widgets.schedule import SchedulePanel
 
-# Training examples, and a batch size with which an epoch has steps enough and the documented rates,
-# which are high, let most networks live.
-_DATASETS = {"digits": (1_437, 32), "fashion_mnist": (60_000, 256), "auto": (60_000, 256)}
-_OPTIMIZERS = (
-    "SGD", "Adam", "AdamW", "Nadam", "Adamax", "RMSprop", "Adagrad", "Adadelta", "Lion", "Yogi",
-)  # fmt: skip
 _NOTE = "comes with\nthe first run"
-_WAIT, _LONGEST_WAIT = 0.2, 5.0
+# Seconds that closing the panel waits for the run under way.
+_LONGEST_WAIT = 5.0
 
 
-class ComparisonPanel(Panel):
+class ComparisonPanel(WorkingPanel):
     """Trains a LeNet under several schedules with several seeds, and shows them side by side.
 
-    The runs are done one after another in a thread, so the notebook stays free. The page asks for
-    news five times a second; with no page to ask, use `run(block=True)`. Runs that have ended are
-    kept: with more seeds or other schedules only what is missing is done.
+    The runs train one after another in a thread, so the notebook stays free. The page updates the
+    panel five times a second; without a page, use `run(block=True)`. Finished runs are kept: with
+    more seeds or other schedules only the missing runs are trained.
 
     Attributes:
-        choice: The schedules that are offered; `choice.chosen.value` are the names of the chosen.
-        picture: Rate, training loss and test accuracy of the chosen ones.
+        choice: The offered schedules; `choice.chosen.value` holds the names of the chosen ones.
+        picture: Rate, training loss and test accuracy of the chosen schedules.
 
     Args:
-        schedules: Schedules counted in epochs, by name, to be offered beside the documented ones
-            and the catalog's, and chosen at first. Without any the documented ones are chosen.
+        schedules: Schedules counted in epochs, by name, which are chosen at first and offered
+            beside the documented ones and the catalog's. None: the documented ones are chosen.
         schedule_panel: A `SchedulePanel` whose curves can be added by a click.
+
+    Raises:
+        TypeError, ValueError: An argument is wrong; the error names it.
 
     Example:
         >>> from keraslr import CosineAnnealingLR, StepLR
@@ -63,24 +66,23 @@ class ComparisonPanel(Panel):
         ('step', 'cosine')
     """
 
+    dom_class = "keraslr-comparison-panel"
+
     def __init__(
         self,
         schedules: Mapping[str, Schedule] | None = None,
         schedule_panel: SchedulePanel | None = None,
     ):
-        super().__init__("keraslr-comparison-panel")
-        self.clock = Clock(self._tick)
+        super().__init__()
         self._work: ComparisonWork | None = None
-        # What was drawn last, what the last runs came to, and all that ever ended.
+        # What was drawn last, the latest comparison, and all runs that have ever ended.
         self._drawn: Comparison | None = None
         self._last: Comparison | None = None
         self._kept: Comparison | None = None
         self._settings_of_last: tuple[Any, ...] = ()
         self._planned: list[tuple[str, Summary, int]] = []
-        self._held = True
-        self.choice = ScheduleChoice(
-            schedules or {}, schedule_panel, self._show_plan, self.say_error
-        )
+        self._settings_block = EventBlock(self._show_plan)
+        self.choice = ScheduleChoice(schedules or {}, schedule_panel, self.say_error)
         self._make_settings()
         self._make_bar()
         self._chart = ComparisonChart()
@@ -104,6 +106,7 @@ class ComparisonPanel(Panel):
                 self.table, self.links, self.clock, self.clock.starter,
             ]
         )  # fmt: skip
+        self.choice.on_change(self._show_plan)
         self.dataset.observe(self._dataset_changed, "value")
         for widget in settings:
             widget.observe(self._show_plan, "value")
@@ -111,30 +114,25 @@ class ComparisonPanel(Panel):
         self.start.on_click(lambda _: self.run())
         self.halt.on_click(lambda _: self.stop())
         self.published.on_click(self._as_published)
-        self._held = False
         self._show_plan()
-        claim(self)
+        self.at_close(self._stop_and_wait)
+        stop_earlier_panels(self)
 
-    # What a person can ask for, in code as by a click.
+    # For code: what a person does by a click.
 
     @property
     def comparison(self) -> Comparison | None:
-        """The runs that are done of those asked for last; None before the first has ended."""
+        """The latest comparison, as far as it is done; None before its first run has ended."""
         work = self._work
         return self._last if work is None or work.comparison is None else work.comparison
 
-    @property
-    def under_way(self) -> bool:
-        """Whether it trains."""
-        return self._work is not None and self._work.under_way
-
     def add(self, name: str, schedule: Schedule) -> None:
-        """Offers a schedule, and chooses it.
+        """Adds a schedule to the list and chooses it.
 
         Args:
-            name: What to call it. One that was added under it before is replaced; a documented
-                one or one of the catalog stays, with another name.
-            schedule: It counts in epochs; of a `PerEpoch`, the schedule within does.
+            name: Name of the schedule. A schedule added earlier under this name is replaced; a
+                documented one or one of the catalog stays under another name.
+            schedule: Schedule that counts in epochs; of a `PerEpoch`, the inner one.
 
         Raises:
             TypeError, ValueError: An argument is wrong; the error names it.
@@ -143,64 +141,39 @@ class ComparisonPanel(Panel):
             self.choice.add(name, schedule)
 
     def run(self, block: bool = False) -> None:
-        """Does the runs that are missing, unless it is at it.
+        """Trains the missing runs; does nothing while runs are under way.
 
         Args:
-            block: Whether to wait for the end, drawing on the way. Needed where no page asks for
-                news, as under nbconvert. Ctrl-C then stops it, and what is done is kept.
+            block: Whether to wait for the end, and draw on the way. Needed where no page updates
+                the panel, as under nbconvert. Ctrl-C then stops the runs and keeps what is done.
         """
         self._begin(clocked=not block)
-        work = self._work
-        if not block or work is None:
-            return
-        try:
-            while work.under_way:
-                work.wait(_WAIT)
-                self._tick()
-        except KeyboardInterrupt:
-            work.stop()
-            work.wait()
-        self._tick()
+        if block:
+            self._block()
 
     def stop(self) -> None:
-        """Ends the run under way, and begins no other; it may have ended."""
-        # No lock, and no widget: it is obeyed also while a picture is drawn, and from any thread.
+        """Ends the run under way and begins no other; may be called twice, from any thread."""
+        # Without the lock, which is held while a picture is drawn.
         work = self._work
         if work is not None:
             work.stop()
 
-    def close(self) -> None:
-        """Stops what runs, and takes the panel off the page."""
-        work = self._work
-        if work is not None:
-            work.stop()
-            work.wait(_LONGEST_WAIT)
-        self.clock.stop()
-        super().close()
+    def _stop_and_wait(self) -> None:
+        self.stop()
+        self._wait(_LONGEST_WAIT)
 
     # Set-up.
 
     def _make_settings(self) -> None:
-        self.dataset = ipywidgets.Dropdown(
-            options=[
-                ("scikit-learn's digits (small, quick)", "digits"),
-                ("Fashion-MNIST", "fashion_mnist"),
-                ("Fashion-MNIST, or digits where it cannot be had", "auto"),
-            ],
-            value="digits", **shared("dataset"),
-        )  # fmt: skip
-        self.optimizer = ipywidgets.Dropdown(options=_OPTIMIZERS, **shared("optimizer"))
-        self.epochs = ipywidgets.IntSlider(
-            value=30, min=1, max=100,
-            **shared("epochs", "The schedules of the list are sized for 30."),
-        )  # fmt: skip
-        self.batch_size = ipywidgets.BoundedIntText(
-            value=_DATASETS["digits"][1], min=1, max=60_000, **shared("batch size")
+        self.dataset = dataset_control("digits")
+        self.optimizer = ipywidgets.Dropdown(options=OPTIMIZER_CLASSES, **shared("optimizer"))
+        self.epochs = size_control(
+            "epochs", tooltip="The listed schedules are sized for 30 epochs."
         )
-        self.seeds = ipywidgets.IntSlider(
-            value=2, min=1, max=10,
-            **shared("seeds", "Runs of each schedule, from other first weights."),
-        )  # fmt: skip
+        self.batch_size = size_control("batch_size", DATASET_SIZES["digits"].batch_size)
+        self.seeds = size_control(
+            "seeds", tooltip="Runs of each schedule, each from other initial weights."
+        )
         self.log_axis = ipywidgets.Checkbox(value=False, **shared("log loss axis"))
 
     def _make_bar(self) -> None:
@@ -226,26 +199,22 @@ class ComparisonPanel(Panel):
 
     @guarded
     def _dataset_changed(self, change: Any) -> None:
-        # A batch size that a person has set stays.
-        if self.batch_size.value == _DATASETS[change["old"]][1]:
-            self.batch_size.value = _DATASETS[change["new"]][1]
+        # A batch size that a person has set is kept.
+        if self.batch_size.value == DATASET_SIZES[change["old"]].batch_size:
+            self.batch_size.value = DATASET_SIZES[change["new"]].batch_size
 
     @guarded
     def _as_published(self, _: Any = None) -> None:
         if self.under_way:
             return
-        self._held = True
-        try:
+        with self._settings_block:
             self.dataset.value, self.optimizer.value = "fashion_mnist", "SGD"
             self.epochs.value, self.batch_size.value = 30, 256
             self.choice.choose(self.choice.documented)
-        finally:
-            self._held = False
-        self._show_plan()
 
     @guarded
     def _show_plan(self, _: Any = None) -> None:
-        if self._held or self.under_way:
+        if self._settings_block.active or self.under_way:
             return
         self._plan()
         self.progress.value = 0.0
@@ -273,13 +242,15 @@ class ComparisonPanel(Panel):
         names = self.choice.chosen.value
         if not names:
             raise ValueError("Choose a schedule; Ctrl (or Command) and a click chooses several.")
-        # Those of the last runs first: they keep their colours, which the table shows too.
+        # The schedules of the last runs first: they keep their colours, which the table shows, too.
         before = [] if self._last is None else self._last.names
         names = [
             *(name for name in before if name in names),
             *(name for name in names if name not in before),
         ]
-        per_epoch = math.ceil(_DATASETS[self.dataset.value][0] / self.batch_size.value)
+        per_epoch = math.ceil(
+            DATASET_SIZES[self.dataset.value].training_examples / self.batch_size.value
+        )
         steps = self.epochs.value * per_epoch
         self._planned = [
             (name, summarize(self.choice.in_steps(name, per_epoch), steps), per_epoch)
@@ -287,7 +258,7 @@ class ComparisonPanel(Panel):
         ]
 
     def _known_curves(self) -> dict[str, Curve]:
-        """Of the last runs, those that are chosen again with all else as it was."""
+        """Returns the curves of the last runs that are chosen again with unchanged settings."""
         if self._last is None or self._settings() != self._settings_of_last:
             return {}
         ran = {run.name: run.schedule for run in self._last.runs}
@@ -306,7 +277,7 @@ class ComparisonPanel(Panel):
             return
         self._plan()
         self._say_plan()
-        # Made now: the list may change while it trains.
+        # Built now, because the list may change while the runs train.
         schedules = {name: self.choice.in_steps(name, 1) for name, *_ in self._planned}
         self._work = ComparisonWork(
             schedules,
@@ -319,6 +290,7 @@ class ComparisonPanel(Panel):
                 "earlier": self._kept,
             },
         )
+        self._work.start()
         self._settings_of_last = self._settings()
         self._enable(False)
         self.links.value = ""
@@ -326,13 +298,13 @@ class ComparisonPanel(Panel):
         if clocked:
             self.clock.start()
 
-    @guarded
-    def _tick(self) -> None:
+    def _current_work(self) -> Work | None:
+        return self._work
+
+    def _show_work(self, over: bool) -> None:
         work = self._work
         if work is None:
             return
-        # Asked first: what the thread wrote last is then seen below.
-        over = not self.under_way
         if work.comparison is not None and work.comparison is not self._drawn:
             self._drawn = work.comparison
             self._draw(work.comparison.curves())
@@ -358,7 +330,6 @@ class ComparisonPanel(Panel):
 
     def _ended(self, work: ComparisonWork) -> None:
         self._work = None
-        self.clock.stop()
         self._enable(True)
         done = work.comparison
         if done is not None:

@@ -1,4 +1,4 @@
-"""What a comparison panel says: the plan, a table of the results, and files to download."""
+"""The texts of a comparison panel: the plan, the table of results, and the downloads."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SMALL = '<div style="line-height: 1.45; font-size: 12px">{}</div>'
 def plan_in_words(
     schedules: Mapping[str, PerEpoch], epochs: int, seeds: int, optimizer: str
 ) -> list[str]:
-    """How much there is to be done, and what is to be known of the schedules before."""
+    """Returns lines that say how much is to be trained, and what `check` finds."""
     per_epoch = next(iter(schedules.values())).steps_per_epoch
     steps, runs = epochs * per_epoch, len(schedules) * seeds
     each = "each " if runs > 1 else ""
@@ -55,14 +55,17 @@ def _count(number: int, thing: str) -> str:
 
 
 def published(comparison: Comparison) -> dict[str, Published]:
-    """The published figures of those schedules that have some."""
+    """Returns the published figures of the schedules that have some, by name."""
     first = {run.name: run for run in reversed(comparison.runs)}
     found = {name: published_figures(first[name]) for name in comparison.names}
     return {name: each for name, each in found.items() if each is not None}
 
 
 def results_table(comparison: Comparison) -> str:
-    """HTML: figures after the last epoch, a row a schedule, and the published ones below theirs."""
+    """Returns the table as HTML: a row per schedule, and its published figures below.
+
+    The figures are those after the last epoch.
+    """
     known = published(comparison)
     rows = []
     for index, row in enumerate(comparison.rows()):
@@ -77,13 +80,13 @@ def results_table(comparison: Comparison) -> str:
         notes.insert(0, "* The source meant this run, and printed the figures of another:")
     small = "".join(_SMALL.format(html.escape(note)) for note in notes)
     title = f'<div style="line-height: 1.5"><b>{html.escape(comparison.title)}</b></div>'
-    # Of no width by itself, so that a table wider than the page scrolls and does not widen it.
+    # Without a width of its own, so that a wide table scrolls and does not widen the page.
     scrolled = f'<div style="width: 0; min-width: 100%">{table(_HEAD, rows)}</div>'
     return title + scrolled + small
 
 
 def outcome(comparison: Comparison, now: int, seconds: float) -> list[str]:
-    """What came of the runs: how many are done, `now` of them in these seconds."""
+    """Returns lines that say how many runs are done, `now` of them in these seconds."""
     rows = comparison.rows()
     diverged = sum(row.diverged for row in rows)
     done = sum(row.finished for row in rows) + diverged
@@ -95,13 +98,13 @@ def outcome(comparison: Comparison, now: int, seconds: float) -> list[str]:
 
 
 def duration(seconds: float) -> str:
-    """A time in words."""
+    """Returns a time in words."""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes}:{rest:02d} min" if minutes else f"{rest} s"
 
 
 def no_better_than_guessing(comparison: Comparison) -> str:
-    """A sentence about the networks that have learned nothing; "" where all have learned."""
+    """Returns a sentence about the networks that learned nothing; "" if all learned."""
     said = []
     for name in comparison.names:
         runs = comparison.of(name)
@@ -140,7 +143,7 @@ def _grey(text: str) -> str:
 
 
 def downloads(comparison: Comparison) -> str:
-    """HTML: links to the results as JSON and as CSV."""
+    """Returns the links to the results as JSON and as CSV, as HTML."""
     return (
         "Download: "
         + " &nbsp; ".join(
@@ -149,12 +152,12 @@ def downloads(comparison: Comparison) -> str:
                 link("comparison.csv", to_csv(comparison), "text/csv", "comparison.csv"),
             )
         )
-        + " (a line an epoch)"
+        + " (a line per epoch)"
     )
 
 
 def to_json(comparison: Comparison) -> str:
-    """The table, the published figures, and every run with its figures by epoch."""
+    """Returns the table, the published figures, and every run's figures by epoch, as JSON."""
     summary = comparison.summary()
     for run, result in zip(summary["runs"], comparison.results, strict=True):
         if result is not None:
@@ -167,7 +170,7 @@ def to_json(comparison: Comparison) -> str:
 
 
 def to_csv(comparison: Comparison) -> str:
-    """A line an epoch of each run; the learning rate is that of the epoch's first step."""
+    """Returns a line per epoch of each run; the learning rate is that of the epoch's first step."""
     rows = []
     for run, result in zip(comparison.runs, comparison.results, strict=True):
         if result is None:

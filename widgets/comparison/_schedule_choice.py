@@ -1,4 +1,4 @@
-"""Several schedules to choose from a list, and a way to add one's own."""
+"""The list of schedules to compare, and the fields that add to it."""
 
 from __future__ import annotations
 
@@ -10,42 +10,42 @@ from keraslr.catalog import CATALOG
 from keraslr.published import lenet_schedules
 from keraslr.schedules import PerEpoch, Schedule, parse
 from widgets.parts._controls import shared
+from widgets.parts._event_block import EventBlock
 from widgets.parts._panel import columns
-from widgets.schedule_panel import SchedulePanel
+from widgets.schedule import SchedulePanel, schedule_panel_or_none
 
 _LONGEST_NAME = 40
 
 
 class ScheduleChoice:
-    """A list of schedules that count in epochs: the documented ones, the catalog's, one's own.
+    """A list of schedules that count in epochs: documented ones, the catalog's, and added ones.
 
     Attributes:
-        schedules: What is offered, by name.
-        documented: The names of the documented ones as they were meant.
+        schedules: The offered schedules, by name.
+        documented: Names of the documented schedules, as their source meant them.
         chosen: The list; its value is a tuple of names.
-        adding: Fields and buttons that add a schedule to it.
+        adding: Fields and buttons that add a schedule to the list.
 
     Args:
-        own: Schedules to be offered, and chosen, at first; without any the documented ones are.
+        own: Schedules that are offered and chosen at first; if empty, the documented ones are.
         schedule_panel: A `SchedulePanel` whose curves a button adds; None for no such button.
-        on_change: Called when others are chosen.
-        on_error: Called with what is wrong with a schedule that was to be added.
+        on_error: Called with the error of a schedule that cannot be added.
     """
 
     def __init__(
         self,
         own: Mapping[str, Schedule],
         schedule_panel: SchedulePanel | None,
-        on_change: Callable[[], None],
         on_error: Callable[[Exception], None],
     ):
         if not isinstance(own, Mapping):
             raise TypeError(
                 f"schedules must be a mapping from names to schedules. Received: {own!r}"
             )
-        self._panel, self._on_change, self._on_error = schedule_panel, on_change, on_error
+        self._panel, self._on_error = schedule_panel_or_none(schedule_panel), on_error
+        self._handler: Callable[[], None] | None = None
+        self._events = EventBlock(self._changed)
         self._groups: dict[str, str] = {}
-        self._held = True
         self.schedules: dict[str, Schedule] = {}
         self.documented = tuple(lenet_schedules())
         self._offer_built_in()
@@ -54,18 +54,18 @@ class ScheduleChoice:
         )
         self.expression = ipywidgets.Text(
             placeholder="StepLR(0.3, step_size=10)",
-            **shared("own schedule", "A line of Python; it counts in epochs."),
+            **shared("own schedule", "One Python expression; the schedule counts in epochs."),
         )
         self.name = ipywidgets.Text(
-            placeholder="the line itself", **shared("its name", "What the legend calls it.")
+            placeholder="the line itself", **shared("its name", "Name in the legend.")
         )
         self.add_button = ipywidgets.Button(
             description="Add", icon="plus", layout={"width": "90px"},
-            tooltip="Offers the schedule in the list, and chooses it",
+            tooltip="Adds the schedule to the list and chooses it",
         )  # fmt: skip
         self.add_curves = ipywidgets.Button(
             description="Add the schedule panel's", icon="line-chart", layout={"width": "210px"},
-            tooltip="The schedule panel's curve and those that are pinned there",
+            tooltip="Adds the schedule panel's curve and its pinned curves",
         )  # fmt: skip
         half = {"width": "100%", "max_width": "430px"}
         buttons = [self.add_button] + ([self.add_curves] if schedule_panel is not None else [])
@@ -80,20 +80,23 @@ class ScheduleChoice:
             if index == 0:
                 self.chosen.value = ()
             self.add(name, schedule)
-        self._held = False
         self.chosen.observe(self._changed, "value")
         self.add_button.on_click(self._add_clicked)
         self.add_curves.on_click(self._add_curves_clicked)
 
-    def add(self, name: str, schedule: Schedule) -> None:
-        """Offers a schedule, and chooses it.
+    def on_change(self, handler: Callable[[], None]) -> None:
+        """Calls a function whenever other schedules are chosen."""
+        self._handler = handler
 
-        One's own of that name is replaced. A documented one or one of the catalog stays, and its
-        name says from then on where it is from.
+    def add(self, name: str, schedule: Schedule) -> None:
+        """Adds a schedule to the list and chooses it.
+
+        An added schedule of the same name is replaced. A documented one or one of the catalog
+        stays, and its source is added to its name.
 
         Args:
-            name: What to call it.
-            schedule: It counts in epochs; of a `PerEpoch`, the schedule within does.
+            name: Name of the schedule.
+            schedule: Schedule that counts in epochs; of a `PerEpoch`, the inner one.
 
         Raises:
             TypeError, ValueError: An argument is wrong; the error names it.
@@ -114,11 +117,11 @@ class ScheduleChoice:
         self._show([*chosen, name])
 
     def choose(self, names: Iterable[str]) -> None:
-        """Chooses these instead of the ones before."""
+        """Chooses these schedules and no others."""
         self.chosen.value = tuple(names)
 
     def in_steps(self, name: str, steps_per_epoch: int) -> PerEpoch:
-        """The schedule as an optimizer takes it."""
+        """Returns the schedule of that name, counted in optimizer steps."""
         schedule = self.schedules[name]
         if isinstance(schedule, PerEpoch):
             return schedule.schedule.per_epoch(steps_per_epoch, smooth=schedule.smooth)
@@ -145,20 +148,16 @@ class ScheduleChoice:
             self._groups[name], self.schedules[name] = group, schedule
 
     def _show(self, names: Iterable[str]) -> None:
-        """Fills the list, and chooses these names."""
-        held, self._held = self._held, True
-        try:
-            # One's own first: the list shows its beginning.
+        """Fills the list and chooses these names."""
+        with self._events:
+            # The added ones first: the list shows its beginning.
             order = sorted(self.schedules, key=lambda name: self._groups[name] != "own")
             self.chosen.options = [(f"{self._groups[name]}: {name}", name) for name in order]
             self.chosen.value = tuple(dict.fromkeys(names))
-        finally:
-            self._held = held
-        self._changed()
 
     def _changed(self, _: object = None) -> None:
-        if not self._held:
-            self._on_change()
+        if self._handler is not None and not self._events.active:
+            self._handler()
 
     def _add_clicked(self, _: object) -> None:
         text = self.expression.value.strip()

@@ -1,4 +1,4 @@
-"""A clock in the browser."""
+"""A clock that ticks in the browser."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 
 import ipywidgets
 
-# How long the browser may be silent before it is asked to tick again.
+# Seconds without a tick after which the browser is asked to tick again.
 _SILENCE = 2.0
 _LATE = 0.5
 
-# Clicks the clock's button, which may be drawn a little later than this.
+# Clicks the clock's button, which may be drawn a little later than this element.
 _CLICK = """<img alt="{count}" src="data:," onerror="
   const begin = (tries) => {{
     const panel = this.closest('.keraslr-panel');
@@ -25,21 +25,21 @@ _CLICK = """<img alt="{count}" src="data:," onerror="
 
 
 class Clock(ipywidgets.Play):
-    """Calls a function several times a second while it is on, by messages from the browser.
+    """Calls a function several times a second, by messages from the browser.
 
-    A thread must not send updates to the page (Colab drops them), so a page that is to follow a
-    running thread has to ask for news by itself. `Play` is the one core widget whose model counts
-    in the browser; nobody sees it.
+    A thread must not send updates to the page (Colab drops them), so a page that follows a running
+    thread has to ask for updates itself. `Play` is the one core widget whose model counts in the
+    browser; here it is invisible.
 
     The browser begins to count when it sees the clock being switched on. A page that is drawn
-    later (a clock switched on in the cell that shows it, a page loaded again) misses that, so it
-    is switched off and on again where no tick arrives.
+    later (a clock switched on in the cell that shows it, a page loaded again) misses that, so the
+    clock is switched off and on again if no tick arrives.
 
-    Under ipywidgets 7, which Colab has, the browser does not look at the switch but waits for a
-    click on the button; the only widget whose page can click is `HTML`.
+    Under ipywidgets 7, which Colab has, the browser ignores the switch and waits for a click on the
+    button; `HTML` is the only widget that can make that click.
 
     Attributes:
-        starter: What clicks, to be put into the same panel; it stays empty where none is needed.
+        starter: Widget that makes the click, to be put into the same panel; empty if not needed.
     """
 
     def __init__(self, tick: Callable[[], None], interval: int = 200):
@@ -54,18 +54,18 @@ class Clock(ipywidgets.Play):
 
     @property
     def on(self) -> bool:
-        """Whether it ticks, or waits for a browser to."""
+        """Whether the clock ticks, or waits for a browser to begin."""
         return self._on
 
     def start(self) -> None:
-        """Switches it on; it may be on."""
+        """Switches the clock on; does nothing if it is on."""
         if not self._on:
             self._on, self._last = True, time.monotonic()
             self._switch_on()
             self._watch()
 
     def stop(self) -> None:
-        """Switches it off; it may be off."""
+        """Switches the clock off; does nothing if it is off."""
         if self._on:
             self._on = False
             self._switch_off()
@@ -86,20 +86,20 @@ class Clock(ipywidgets.Play):
         if self._on:
             self._tick()
         else:
-            self._switch_off()  # the click may have come after it
+            self._switch_off()  # the click may have come after the stop
 
     def _watch(self) -> None:
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
-            return  # no kernel: nobody looks
+            return  # no kernel, so no page
         loop.call_later(_SILENCE, self._look, loop, loop.time() + _SILENCE)
 
     def _look(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
         if not self._on:
             return
-        # After a cell that took long, ticks that have arrived are still to be read. One more
-        # switching on would have the browser count twice.
+        # After a long cell, ticks that have arrived are still unread. Switching on once more would
+        # make the browser count twice.
         late = loop.time() - due > _LATE
         if not late and time.monotonic() - self._last > _SILENCE:
             self._switch_off()

@@ -1,4 +1,4 @@
-"""Controls made from a parameter's declaration and the catalog's sensible values."""
+"""Controls made from a parameter's declaration and the catalog's values."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ from keraslr._parameters import (
 )
 from keraslr.catalog import Fixed, Range
 
-# ipywidgets 7 has another name for it.
+# ipywidgets 7 has another name for the trait.
 _TOOLTIP = "tooltip" if hasattr(ipywidgets.IntSlider, "tooltip") else "description_tooltip"
 
 STYLE = {"description_width": "136px"}
 
 
 def wide() -> dict[str, str]:
-    """The layout of a control in a column: as wide as there is room, up to a hand's move."""
+    """Returns the layout of a control in a column: the full width, up to a limit."""
     return {"width": "100%", "max_width": "420px"}
 
 
 def shared(name: str, tooltip: str = "") -> dict[str, Any]:
-    """What all controls of a column have in common."""
+    """Returns the settings that all controls of a column share."""
     described = {"description": name, "style": dict(STYLE), "layout": wide()}
     return described | ({_TOOLTIP: tooltip} if tooltip else {})
 
 
 def control(name: str, parameter: Parameter, value: Range | Fixed) -> ipywidgets.Widget | None:
-    """A control for a parameter; None where a value cannot be edited by hand."""
+    """Returns a control for a parameter; None if its values cannot be edited by hand."""
     common = shared(name, f"{parameter.meaning} {parameter.rule}.")
     inner = parameter.inner if isinstance(parameter, Optional) else parameter
     match inner:
@@ -58,10 +58,10 @@ def control(name: str, parameter: Parameter, value: Range | Fixed) -> ipywidgets
 
 
 def slider(value: Range, *, whole: bool = False, **common: Any) -> ipywidgets.Widget:
-    """A slider over a range; equal moves are equal factors where the range says so.
+    """Returns a slider over a range; equal moves are equal factors if the range is logarithmic.
 
-    Its moves are sent while the hand is still moving, so that the picture follows it. The page
-    sends no second one before the first is dealt with, and then the last.
+    Moves are sent during a drag, so that the picture follows. The page waits until a move has been
+    handled, and then sends only the latest.
     """
     low, high, default = value.low, value.high, value.default
     if whole:
@@ -80,16 +80,16 @@ def slider(value: Range, *, whole: bool = False, **common: Any) -> ipywidgets.Wi
 
 
 def _round_step(step: float) -> float:
-    """1, 2 or 5 times a power of ten, near that step: round values then have a stop."""
+    """Returns 1, 2 or 5 times a power of ten near the step, so that round values have a stop."""
     power = 10.0 ** math.floor(math.log10(step))
     return min((1.0, 2.0, 5.0, 10.0), key=lambda each: abs(each * power - step)) * power
 
 
 def number(widget: ipywidgets.Widget) -> Any:
-    """The number that a slider stands at.
+    """Returns the number that a slider is set to.
 
-    The page moves a slider to its nearest stop, and says so: 0.05 comes back as 0.0501. While it
-    stands at that stop, the value that it was given counts.
+    The page moves a slider to its nearest stop and reports that: 0.05 comes back as 0.0501. While
+    the slider is at that stop, the value that it was set to counts.
     """
     exact, value = getattr(widget, "exact", None), widget.value
     if exact is None:
@@ -102,7 +102,7 @@ def number(widget: ipywidgets.Widget) -> Any:
 
 
 def assign(widget: ipywidgets.Widget, value: float) -> None:
-    """Sets a slider, which is widened where the value lies beyond its end."""
+    """Sets a slider, and widens its range if the value lies outside."""
     if isinstance(widget, ipywidgets.FloatLogSlider):
         exponent = math.log10(value)
         widget.min, widget.max = min(widget.min, exponent), max(widget.max, exponent)
@@ -114,10 +114,10 @@ def assign(widget: ipywidgets.Widget, value: float) -> None:
 
 
 def read(name: str, widget: ipywidgets.Widget) -> Any:
-    """What a control says.
+    """Returns the value of a control.
 
     Raises:
-        ValueError: A list of numbers that is none; the error names the parameter.
+        ValueError: The text is no list of numbers; the error names the parameter.
     """
     if not isinstance(widget, ipywidgets.Text | ipywidgets.Textarea):
         return number(widget)
@@ -125,5 +125,5 @@ def read(name: str, widget: ipywidgets.Widget) -> Any:
         return tuple(ast.literal_eval(f"({widget.value},)")) if widget.value.strip() else ()
     except (SyntaxError, ValueError):
         raise ValueError(
-            f"{name} must be numbers with commas between. Received: {widget.value!r}"
+            f"{name} must be numbers separated by commas. Received: {widget.value!r}"
         ) from None

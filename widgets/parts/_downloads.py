@@ -1,4 +1,4 @@
-"""Files that the page offers for download, without a file on the kernel's side."""
+"""Downloads that a page offers without a file on the kernel's side."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import Any
 
 
 def link(name: str, content: bytes | str, kind: str, text: str) -> str:
-    """HTML of a link that downloads the content.
+    """Returns a link that downloads the content, as HTML.
 
     Args:
         name: Name of the file.
-        content: What is in it.
-        kind: Its media type.
-        text: What the link says.
+        content: Content of the file.
+        kind: Media type of the content.
+        text: Text of the link.
     """
     data = content.encode() if isinstance(content, str) else content
     return (
@@ -27,7 +27,7 @@ def link(name: str, content: bytes | str, kind: str, text: str) -> str:
 
 
 def csv_text(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """Rows as comma-separated values."""
+    """Returns rows as comma-separated values."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(head)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import ipywidgets
@@ -10,6 +9,9 @@ import ipywidgets
 from keraslr.descent import DESCENT_OPTIMIZERS
 from widgets.parts._controls import number, shared, slider
 from widgets.parts._panel import dispose
+
+# Names of the classes, each once: "momentum" is SGD with an argument.
+OPTIMIZER_CLASSES = tuple(dict.fromkeys(each.cls.__name__ for each in DESCENT_OPTIMIZERS.values()))
 
 
 class OptimizerForm(ipywidgets.VBox):
@@ -20,8 +22,7 @@ class OptimizerForm(ipywidgets.VBox):
         controls: Sliders by parameter name.
     """
 
-    def __init__(self, optimizer: str, on_change: Callable[[], None] | None = None):
-        self._on_change = on_change
+    def __init__(self, optimizer: str):
         self.controls: dict[str, ipywidgets.Widget] = {}
         self.optimizer = ipywidgets.Dropdown(
             options=list(DESCENT_OPTIMIZERS), value=optimizer, **shared("optimizer")
@@ -32,7 +33,7 @@ class OptimizerForm(ipywidgets.VBox):
 
     @property
     def settings(self) -> tuple[str, dict[str, Any]]:
-        """The class's name and its arguments, as `keraslr.training.Run` takes them."""
+        """Name and arguments of the optimizer's class, as `keraslr.training.Run` takes them."""
         entry = DESCENT_OPTIMIZERS[self.optimizer.value]
         values = {name: number(widget) for name, widget in self.controls.items()}
         return entry.cls.__name__, {**entry.fixed, **values}
@@ -45,5 +46,3 @@ class OptimizerForm(ipywidgets.VBox):
         }
         self.children = [self.optimizer, *self.controls.values()]
         dispose(*old)
-        if self._on_change:
-            self._on_change()

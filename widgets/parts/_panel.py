@@ -1,4 +1,4 @@
-"""What every panel is: a box with a message line, whose handlers never end in a traceback."""
+"""The base of all panels: a box with a message line, whose handlers raise no traceback."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import functools
 import html
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import ipywidgets
 
@@ -17,7 +17,7 @@ _Handler = TypeVar("_Handler", bound=Callable[..., Any])
 
 ERROR, GOOD, PLAIN = "#b00020", "#1b6e3c", "inherit"
 
-# Said once a panel, because a page may hold just one of them.
+# In every panel, because a page may hold any one of them.
 _CSS = """<style>
 .keraslr-panel { max-width: 1120px; }
 .keraslr-panel .widget-html-content { min-width: 0; }
@@ -41,35 +41,47 @@ class Panel(ipywidgets.VBox):
     """A box of controls with a picture.
 
     Attributes:
-        picture: What it shows.
-        message: The line that says what is wrong, or what was found.
-        lock: Held while a handler runs. Messages of the page may arrive on another thread than
-            that of the cells.
+        dom_class: Class of its element on the page.
+        picture: The picture that it shows.
+        message: The line that shows errors and results.
+        lock: Held while a handler runs, because messages of the page may arrive in another thread
+            than that of the cells.
     """
 
+    dom_class: ClassVar[str]
     picture: Picture
 
-    def __init__(self, dom_class: str):
+    # In the class, because ipywidgets also closes a panel whose constructor has raised.
+    _endings: tuple[Callable[[], None], ...] = ()
+
+    def __init__(self) -> None:
         self.lock = threading.RLock()
         self.message = ipywidgets.HTML(layout={"width": "100%"})
         self.message.add_class("keraslr-message")
         super().__init__(layout={"width": "auto"})
         self.add_class("keraslr-panel")
-        self.add_class(dom_class)
+        self.add_class(self.dom_class)
 
     def fill(self, children: Sequence[ipywidgets.Widget]) -> None:
-        """Sets what the panel shows."""
+        """Sets the widgets that the panel shows."""
         self.children = [ipywidgets.HTML(_CSS, layout={"display": "none"}), *children]
 
     def _repr_mimebundle_(self, **keywords: Any) -> Any:
-        """What a notebook shows: the panel, and without a kernel its picture."""
+        """Returns what a notebook shows: the panel or, without a kernel, its picture."""
         bundle = super()._repr_mimebundle_(**keywords)
         if bundle:
             bundle["image/png"] = base64.b64encode(self.picture.value).decode()
         return bundle
 
+    def at_close(self, ending: Callable[[], None]) -> None:
+        """Adds a function that `close` calls, those added last first."""
+        self._endings += (ending,)
+
     def close(self) -> None:
-        """Takes the panel and all it holds off the page."""
+        """Stops what runs, and takes the panel and all it holds off the page."""
+        endings, self._endings = self._endings, ()
+        for ending in reversed(endings):
+            ending()
         dispose(*self.children)
         super().close()
 
@@ -81,19 +93,19 @@ class Panel(ipywidgets.VBox):
             self.message.value = shown
 
     def say_error(self, error: BaseException) -> None:
-        """Says an error in the message line."""
+        """Shows an error in the message line."""
         self.say(str(error) or type(error).__name__, colour=ERROR)
 
 
 def guarded(handler: _Handler) -> _Handler:
-    """A panel's handler: one at a time, and an error is a message in the panel."""
+    """Decorates a panel's handler: it holds the lock, and shows an error as the message."""
 
     @functools.wraps(handler)
     def wrapper(self: Panel, *arguments: Any, **keywords: Any) -> Any:
         with self.lock:
             try:
                 return handler(self, *arguments, **keywords)
-            except Exception as error:  # whatever it is, it belongs before the person's eyes
+            except Exception as error:  # the person sees it, whatever it is
                 self.say_error(error)
                 return None
 
@@ -101,21 +113,21 @@ def guarded(handler: _Handler) -> _Handler:
 
 
 def dispose(*widgets: ipywidgets.Widget) -> None:
-    """Closes widgets that are shown no more, with all they hold."""
+    """Closes widgets that are no longer shown, with everything in them."""
     for widget in widgets:
         dispose(*getattr(widget, "children", ()))
         widget.close()
 
 
 def columns(*children: ipywidgets.Widget) -> ipywidgets.HBox:
-    """Children side by side where there is room, one below the other where there is not."""
+    """Returns a box of children side by side, which wraps where the page is narrow."""
     return ipywidgets.HBox(
         list(children), layout={"flex_flow": "row wrap", "grid_gap": "2px 24px", "width": "100%"}
     )
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], numbers: int = 1) -> str:
-    """An HTML table; the columns from number `numbers` on hold numbers. Cells are HTML."""
+    """Returns an HTML table of HTML cells; columns from index `numbers` on hold numbers."""
 
     def line(cells: Sequence[str], tag: str) -> str:
         inner = "".join(

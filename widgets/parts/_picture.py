@@ -23,11 +23,11 @@ class Picture(ipywidgets.Image):
         self.add_class("keraslr-picture")
 
     def show(self) -> None:
-        """Replaces the picture by the chart as it is now."""
+        """Shows the current chart."""
         self.value = self.chart.png()
 
     def leave(self) -> None:
-        """Leaves the picture as an output of the cell, for readers without a kernel."""
+        """Adds the picture to the cell's output, for readers without a kernel."""
         if "IPython" in sys.modules:
             from IPython.core.getipython import get_ipython
             from IPython.display import Image, display

@@ -1,4 +1,4 @@
-"""Which cell made a panel: run again, it ends what the panel of before still does."""
+"""A cell that is run again stops the panels that it made before."""
 
 from __future__ import annotations
 
@@ -8,18 +8,21 @@ from typing import Any, Protocol
 
 
 class Stoppable(Protocol):
-    """What a cell leaves running."""
+    """A panel whose work goes on after its cell has ended."""
 
     def stop(self) -> None:
-        """Ends it; it may have ended."""
+        """Ends the work; does nothing if it has ended."""
 
 
-# By cell: the execution that made them, and what it made.
+# By cell: its latest execution, and the panels that this made.
 _MADE: dict[str, tuple[str, weakref.WeakSet[Any]]] = {}
 
 
-def claim(panel: Stoppable) -> None:
-    """Notes that the cell that is being run made a panel, and stops those that it made before."""
+def stop_earlier_panels(panel: Stoppable) -> None:
+    """Stops the panels that earlier executions of the current cell made, and notes this one.
+
+    Does nothing outside a notebook.
+    """
     where = _cell()
     if where is None:
         return
@@ -34,13 +37,13 @@ def claim(panel: Stoppable) -> None:
 
 
 def _cell() -> tuple[str, str] | None:
-    """The cell, and which of its executions this is; None outside of a notebook."""
+    """Returns the current cell and the execution of it; None outside a notebook."""
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     if shell is None or not hasattr(shell, "kernel"):
         return None
     parent = shell.kernel.get_parent("shell")
     if parent.get("msg_type", parent.get("header", {}).get("msg_type")) != "execute_request":
         return None
-    # Where the front-end does not name its cells, one with the same text is the same.
+    # If the front end does not name its cells, a cell with the same text is the same cell.
     cell = parent.get("metadata", {}).get("cellId") or parent["content"]["code"]
     return cell, parent["header"]["msg_id"]

@@ -1,10 +1,10 @@
-"""The controls that make a schedule: a strategy of the catalog, its parameters, a warm-up."""
+"""The controls that set a schedule: a strategy of the catalog, its parameters, a warm-up."""
 
 from __future__ import annotations
 
 import contextlib
 import html
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import ipywidgets
@@ -12,9 +12,10 @@ import ipywidgets
 from keraslr.catalog import CATALOG, Range, Strategy, find
 from keraslr.schedules import PerEpoch, Schedule, Warmup, parameters
 from widgets.parts._controls import assign, control, read, shared, slider
+from widgets.parts._event_block import EventBlock
 from widgets.parts._panel import columns, dispose
 
-# A warm-up leads up to any strategy, so it is a slider and not a choice of its own.
+# A warm-up can precede any strategy, so it is a slider and not a choice of its own.
 STRATEGIES = [each.name for each in CATALOG.values() if each.is_schedule and each.cls is not Warmup]
 _CLOCKS = (("once an epoch", False), ("at every step", True))
 _RATES = "initial_learning_rate", "max_lr"
@@ -28,21 +29,22 @@ class ScheduleForm(ipywidgets.VBox):
         controls: The strategy's parameters by name.
         warmup: Epochs of warm-up.
         clock: Whether the rate changes once an epoch or at every step.
-        common, extra: Boxes below whose controls a panel may put more.
+        common, extra: Boxes to which a panel may add controls.
     """
 
-    def __init__(self, strategy: str, on_change: Callable[[], None]):
-        self._on_change, self._held = on_change, False
+    def __init__(self, strategy: str):
+        self._handler: Callable[[], None] | None = None
+        self._events = EventBlock(self._changed)
         self.strategy = ipywidgets.Dropdown(
             options=STRATEGIES, value=_schedule_strategy(strategy).name, **shared("strategy")
         )
         self.warmup = slider(
             Range(0, 30, 0), whole=True,
-            **shared("warm-up", "Epochs in which the rate rises to the schedule's first one."),
+            **shared("warm-up", "Epochs in which the rate rises to the schedule's first rate."),
         )  # fmt: skip
         self.clock = ipywidgets.Dropdown(
             options=_CLOCKS, value=False,
-            **shared("rate changes", "At every step the schedule runs on within an epoch, too."),
+            **shared("rate changes", "At every step: the schedule also runs within an epoch."),
         )  # fmt: skip
         self.about = ipywidgets.HTML(layout={"width": "100%"})
         self.controls: dict[str, ipywidgets.Widget] = {}
@@ -57,9 +59,13 @@ class ScheduleForm(ipywidgets.VBox):
         self.clock.observe(self._changed, "value")
         self._choose()
 
+    def on_change(self, handler: Callable[[], None]) -> None:
+        """Calls a function whenever the schedule has changed."""
+        self._handler = handler
+
     @property
     def label(self) -> str:
-        """The strategy and what differs from the catalog's values: short enough for a legend."""
+        """The strategy and the values that differ from the catalog's, for a legend."""
         strategy, parts = CATALOG[self.strategy.value], [self.strategy.value]
         for name, widget in self.controls.items():
             with contextlib.suppress(ValueError):
@@ -74,7 +80,9 @@ class ScheduleForm(ipywidgets.VBox):
         return ", ".join(parts)
 
     def in_epochs(self, factor: float = 1.0) -> Schedule:
-        """The schedule, counted in epochs, its rates (but not a warm-up's first) times a factor.
+        """Returns the schedule, counted in epochs, with its rates times a factor.
+
+        The initial rate of a warm-up is not scaled.
 
         Raises:
             TypeError, ValueError: A parameter is wrong; the error names it.
@@ -86,7 +94,7 @@ class ScheduleForm(ipywidgets.VBox):
         return schedule.with_warmup(self.warmup.value) if self.warmup.value else schedule
 
     def in_steps(self, steps_per_epoch: int, factor: float = 1.0) -> PerEpoch:
-        """The schedule as an optimizer takes it.
+        """Returns the schedule, counted in optimizer steps.
 
         Raises:
             TypeError, ValueError: A parameter is wrong; the error names it.
@@ -94,7 +102,7 @@ class ScheduleForm(ipywidgets.VBox):
         return self.in_epochs(factor).per_epoch(steps_per_epoch, smooth=self.clock.value)
 
     def load(self, strategy: str, **values: Any) -> None:
-        """Shows a strategy with the catalog's values, but for those that are given.
+        """Shows a strategy with the given values, and the catalog's for the others.
 
         Raises:
             TypeError, ValueError: There is no such strategy or parameter; the error names it.
@@ -106,7 +114,7 @@ class ScheduleForm(ipywidgets.VBox):
                 f"values of {known.name} must be among its parameters: {', '.join(known.values)}. "
                 f"Received: {unknown[0]}={values[unknown[0]]!r}"
             )
-        with self._at_once():
+        with self._events:
             self.warmup.value = 0
             if self.strategy.value == known.name:
                 self._choose()
@@ -118,7 +126,7 @@ class ScheduleForm(ipywidgets.VBox):
         """Sets the rate that the strategy starts from or rises to.
 
         Raises:
-            ValueError: It has no such rate.
+            ValueError: The strategy has no such rate.
         """
         name = next((name for name in _RATES if name in self.controls), None)
         if name is None:
@@ -126,16 +134,6 @@ class ScheduleForm(ipywidgets.VBox):
                 f'strategy must be one with a single rate to set. Received: "{self.strategy.value}"'
             )
         assign(self.controls[name], rate)
-
-    @contextlib.contextmanager
-    def _at_once(self) -> Iterator[None]:
-        """Several changes, of which only the last is reported."""
-        self._held = True
-        try:
-            yield
-        finally:
-            self._held = False
-            self._changed()
 
     def _choose(self, _: Any = None) -> None:
         strategy = CATALOG[self.strategy.value]
@@ -156,8 +154,8 @@ class ScheduleForm(ipywidgets.VBox):
         self._changed()
 
     def _changed(self, _: Any = None) -> None:
-        if not self._held:
-            self._on_change()
+        if self._handler is not None and not self._events.active:
+            self._handler()
 
 
 def _schedule_strategy(name: str) -> Strategy:

@@ -1,4 +1,4 @@
-"""The controls of a training panel: what is trained, the buttons, and the hand on the rate."""
+"""The controls of a training panel: settings, buttons, and the rate by hand."""
 
 from __future__ import annotations
 
@@ -7,32 +7,36 @@ from typing import Any
 import ipywidgets
 
 from keraslr.catalog import Range
+from keraslr.training import LiveRun
 from widgets.parts._controls import shared, slider
 from widgets.parts._optimizer_form import OptimizerForm
-from widgets.parts._panel import Panel, columns
+from widgets.parts._panel import columns
+from widgets.parts._run_settings import dataset_control, size_control
+from widgets.parts._working_panel import WorkingPanel
+from widgets.training._settings import RunSettings
 
 
-class TrainingControls(Panel):
-    """Makes and arranges the controls; what they do is the panel's."""
+class TrainingControls(WorkingPanel):
+    """Makes and arranges the controls; `TrainingPanel` says what they do."""
 
     def _make_settings(self, dataset: str, epochs: int, batch_size: int, seed: int) -> None:
-        self.dataset = ipywidgets.Dropdown(
-            options=[
-                ("Fashion-MNIST, else digits", "auto"),
-                ("Fashion-MNIST", "fashion_mnist"), ("scikit-learn's digits", "digits"),
-            ],
-            value=dataset, **shared("dataset"),
-        )  # fmt: skip
+        self.dataset = dataset_control(dataset)
         self.optimizer = OptimizerForm("momentum")
-        self.epochs = ipywidgets.IntSlider(value=epochs, min=1, max=60, **shared("epochs"))
-        self.batch_size = ipywidgets.BoundedIntText(
-            value=batch_size, min=1, max=60_000, **shared("batch size")
-        )
-        self.seed = ipywidgets.BoundedIntText(value=seed, min=0, max=2**31 - 1, **shared("seed"))
+        self.epochs = size_control("epochs", epochs)
+        self.batch_size = size_control("batch_size", batch_size)
+        self.seed = size_control("seed", seed)
         self.name = ipywidgets.Text(
-            placeholder="the schedule's, if left empty", **shared("name of the run")
+            placeholder="empty: the strategy's name", **shared("name of the run")
         )
         self.log_axis = ipywidgets.Checkbox(value=False, **shared("log rate axis"))
+
+    def _settings(self) -> RunSettings:
+        """Returns the current settings."""
+        optimizer, arguments = self.optimizer.settings
+        return RunSettings(
+            self.dataset.value, optimizer, arguments,
+            self.epochs.value, self.batch_size.value, self.seed.value,
+        )  # fmt: skip
 
     def _halves(self) -> list[ipywidgets.VBox]:
         left = [self.dataset, self.epochs, self.batch_size, self.seed]
@@ -52,11 +56,12 @@ class TrainingControls(Panel):
             value=0, min=0, max=1, layout={"width": "100%", "height": "14px"}
         )
         self.rate = slider(
-            Range(1e-5, 3.0, 0.01, log=True), **shared("rate by hand", "Moving it takes the rate.")
+            Range(1e-5, 3.0, 0.01, log=True),
+            **shared("rate by hand", "Moving the slider sets the rate by hand."),
         )
         self.hand = ipywidgets.ToggleButton(
             value=False, description="Rate by hand", icon="hand-paper-o",
-            tooltip="On: the rate is the slider's. Off: the schedule's.",
+            tooltip="On: the slider sets the rate. Off: the schedule does.",
         )  # fmt: skip
         self.more = ipywidgets.BoundedIntText(
             value=2, min=1, max=200, description="more epochs",
@@ -64,13 +69,13 @@ class TrainingControls(Panel):
         )  # fmt: skip
         self.go_on = ipywidgets.Button(
             description="Continue", icon="forward",
-            tooltip="Trains the chosen run for so many more epochs, at the rate by hand if that "
-            "is on, else under its schedule",
+            tooltip="Trains the chosen run for this many more epochs, at the rate by hand if that "
+            "is on, otherwise under its schedule",
         )  # fmt: skip
         self.fork = ipywidgets.Button(
             description="Branch", icon="code-fork",
-            tooltip="A new run from the chosen run's present weights, under the schedule that is "
-            "set now",
+            tooltip="Starts a new run from the chosen run's current weights, under the current "
+            "schedule",
         )  # fmt: skip
         self.chosen = ipywidgets.Dropdown(
             options=[], description="of run", style={"description_width": "60px"},
@@ -84,6 +89,33 @@ class TrainingControls(Panel):
             description="Save the model", icon="save", layout={"width": "150px"}
         )
         self.saved = ipywidgets.HTML()
+
+    def _enable_buttons(
+        self, current: LiveRun | None, chosen: LiveRun | None, *, training: bool, testing: bool
+    ) -> None:
+        """Disables the buttons that would do nothing.
+
+        Args:
+            current: The run that trains, or trained last.
+            chosen: The run that is chosen in the list.
+            training: Whether a run trains, is paused or waits.
+            testing: Whether a range test is under way.
+        """
+        state = None if current is None else current.state
+        ended = chosen is not None and chosen.state in ("finished", "stopped")
+        for widget, enabled in (
+            (self.start, not training),
+            (self.pause, state in ("training", "paused")),
+            (self.halt, training or testing),
+            (self.go_on, ended and not training),
+            (self.fork, chosen is not None and bool(chosen.result.loss)),
+            (self.save, ended),
+        ):
+            if widget.disabled == enabled:
+                widget.disabled = not enabled
+        label, icon = ("Resume", "play") if state == "paused" else ("Pause", "pause")
+        if self.pause.description != label:
+            self.pause.description, self.pause.icon = label, icon
 
     @staticmethod
     def _bar(*children: ipywidgets.Widget) -> ipywidgets.HBox:
@@ -102,7 +134,7 @@ class TrainingControls(Panel):
 
     @staticmethod
     def _first_values(strategy: str, epochs: int) -> dict[str, Any]:
-        """Values with which the LeNet learns from the first epoch on."""
+        """Returns values with which the LeNet learns from the first epoch."""
         if strategy != "cosine annealing":
             return {}
         return {"initial_learning_rate": 0.05, "T_max": epochs}

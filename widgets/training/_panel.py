@@ -1,9 +1,7 @@
-"""A LeNet, trained before one's eyes, with a hand on the rate."""
+"""The panel that trains a LeNet live and lets a person steer the rate."""
 
 from __future__ import annotations
 
-import time
-from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,50 +9,49 @@ from typing import Any
 import ipywidgets
 import keras
 
-from keraslr import datasets
-from keraslr.plotting import TrainingChart
 from keraslr.training import LiveRun, Result, Run
-from widgets.parts._clock import Clock
 from widgets.parts._controls import assign, number, shared
 from widgets.parts._downloads import link
+from widgets.parts._event_block import EventBlock
 from widgets.parts._panel import GOOD, columns, guarded
-from widgets.parts._picture import Picture
-from widgets.parts._rerun import claim
+from widgets.parts._rerun import stop_earlier_panels
 from widgets.parts._schedule_form import ScheduleForm
-from widgets.schedule_panel import SchedulePanel
+from widgets.schedule import SchedulePanel, schedule_panel_or_none
 from widgets.training import _status
 from widgets.training._controls import TrainingControls
+from widgets.training._picture import TrainingPicture, plan_curve
+from widgets.training._queue import RunQueue
 from widgets.training._range_test import RangeTestBox
-from widgets.training._runs import KeptRun, KeptRuns, plan_curve
+from widgets.training._runs import KeptRun, KeptRuns
 
 _OWN, _LINKED = "this panel's own", "the schedule panel's"
-# A picture takes at most a fifth of the time: the rest is the training's, and the sliders'.
-_SHARE = 4
-# Steps per epoch of a plan, before the data are known.
-_FINE = 100
 
 
 class TrainingPanel(TrainingControls):
-    """Trains a LeNet, live: pause it, stop it, take the rate by hand, branch off, compare.
+    """Trains a LeNet live: pause it, stop it, set the rate by hand, branch off, compare.
 
-    The training runs in a thread, so the notebook stays free. The page asks for news five times a
-    second; with no page to ask, use `train(block=True)`.
+    The training runs in a thread, so the notebook stays free. The page updates the panel five times
+    a second; without a page, use `train(block=True)`.
 
     Attributes:
-        runs: The runs that are kept, and their table.
-        picture: Loss, accuracy and rate of the runs that are shown.
+        runs: The kept runs and their table.
+        picture: Loss, accuracy and rate of the runs that are ticked in the table.
 
     Args:
-        schedule_panel: A `SchedulePanel` whose schedule can be trained under, beside the panel's
-            own.
+        schedule_panel: A `SchedulePanel` whose schedule can be used instead of the panel's own.
         dataset: "auto", "fashion_mnist" or "digits".
         strategy: Strategy of the catalog to begin with.
-        epochs: Passes over the data.
+        epochs: Passes over the dataset.
         batch_size: Examples per optimizer step.
-        seed: Of the first weights and the order of the examples.
-        on_progress: Called with the `Result` as it stands, in the training's thread; if it raises,
-            the run ends there.
+        seed: Seed of the initial weights and of the order of the examples.
+        on_progress: Called in the training's thread with the current `Result`; if it raises, the
+            run ends as "failed".
+
+    Raises:
+        TypeError, ValueError: An argument is wrong; the error names it.
     """
+
+    dom_class = "keraslr-training-panel"
 
     def __init__(
         self,
@@ -67,28 +64,29 @@ class TrainingPanel(TrainingControls):
         seed: int = 0,
         on_progress: Callable[[Result], None] | None = None,
     ):
-        super().__init__("keraslr-training-panel")
-        self._schedule_panel, self._on_progress = schedule_panel, on_progress
-        self._waiting: deque[KeptRun] = deque()
-        self._current: KeptRun | None = None
-        self._drawn_at = self._drawing_took = 0.0
+        super().__init__()
+        self._schedule_panel = schedule_panel_or_none(schedule_panel)
+        self._on_progress = on_progress
+        self._queue = RunQueue()
+        # The state that was drawn last, and the run whose end was said last.
         self._drawn_state: Any = None
-        self._syncing, self._ready = False, False
+        self._end_said: KeptRun | None = None
+        self._events = EventBlock()
         self._make_settings(dataset, epochs, batch_size, seed)
-        self.form = ScheduleForm(strategy, self._plan_changed)
+        self.form = ScheduleForm(strategy)
         self.form.load(strategy, **self._first_values(strategy, epochs))
         self.source = ipywidgets.Dropdown(
             options=[_OWN] if schedule_panel is None else [_LINKED, _OWN],
-            **shared("train under", "Whose schedule the next run or branch follows."),
+            **shared("train under", "Schedule of the next run or branch."),
         )
         self.source.layout.display = "none" if schedule_panel is None else ""
         self.form.layout.display = "" if schedule_panel is None else "none"
-        self.range_test = RangeTestBox(self._range_settings, self._start_clock, self._use_rate)
+        self.range_test = RangeTestBox(
+            self._settings, self.clock.start, self._use_rate, self.say_error
+        )
         self._make_buttons()
-        self.chart = TrainingChart()
-        self.picture = Picture(self.chart)
+        self.picture: TrainingPicture = TrainingPicture()
         self.runs = KeptRuns(self._kept_changed)
-        self.clock = Clock(self._tick)
         self.tabs = ipywidgets.Tab(
             [
                 columns(*self._halves()),
@@ -108,38 +106,41 @@ class TrainingPanel(TrainingControls):
             ]
         )  # fmt: skip
         self._observe()
-        self._ready = True
         self._draw()
         self._enable()
-        claim(self)
+        self.at_close(self.stop)
+        stop_earlier_panels(self)
 
-    # What a person can ask for, in code as by a click.
+    # For code: what a person does by a click.
 
     @property
     def schedule(self) -> Any:
-        """What the next run will follow, counted in epochs."""
+        """Schedule of the next run, counted in epochs."""
         if self.source.value == _LINKED and self._schedule_panel is not None:
             return self._schedule_panel.in_epochs()
         return self.form.in_epochs()
 
     @property
     def run(self) -> LiveRun | None:
-        """The run that trains, or was chosen."""
+        """The run that is chosen in the list: the latest one, unless a person chose another."""
         return self._chosen.live if self._chosen else None
 
     @property
     def result(self) -> Result | None:
-        """What has come of it so far."""
+        """Current result of the chosen run."""
         return self.run.result if self.run else None
 
     @property
     def model(self) -> keras.Model | None:
-        """Its model."""
+        """Model of the chosen run."""
         return self.result.model if self.result else None
 
     @property
     def history(self) -> dict[str, list[float]]:
-        """Its figures by epoch, named as in Keras's `History.history`; empty before a run."""
+        """The chosen run's metrics by epoch, named as in Keras's `History.history`.
+
+        Empty before the first run.
+        """
         if self.run is None:
             return {}
         record = self.run.record()
@@ -153,45 +154,38 @@ class TrainingPanel(TrainingControls):
 
     @property
     def under_way(self) -> bool:
-        """Whether a run trains, is paused, or waits for its turn."""
-        return bool(self._waiting) or (self._current is not None and self._current.live.under_way)
+        """Whether a run trains, is paused or waits."""
+        return self._queue.under_way
 
     def train(self, block: bool = False) -> None:
-        """Trains with the present settings.
+        """Trains with the current settings.
 
-        A run that is under way is stopped first. Called by the cell that makes the panel, it is
-        seen to train once the page shows the panel.
+        A run that is under way is stopped first. If the cell that makes the panel calls this, the
+        progress appears as soon as the page shows the panel.
 
         Args:
-            block: Whether to wait for the end, and to leave the last picture as the cell's output.
-                Needed where no page asks for news, as under nbconvert. Ctrl-C then stops the run
-                and keeps what is done.
+            block: Whether to wait for the end and leave the last picture as the cell's output.
+                Needed where no page updates the panel, as under nbconvert. Ctrl-C then stops the
+                run and keeps what is done.
         """
         self.stop()
-        if self._current is not None:
-            self._current.live.wait()
+        self._wait()
         self._begin()
         if block:
             self._block()
+            self.picture.leave()
 
     def stop(self) -> None:
-        """Ends the run that is under way, those that wait, and a range test."""
+        """Ends the current run, the waiting ones and a range test; may be called twice."""
         with self.lock:
-            waiting, self._waiting = list(self._waiting), deque()
+            waiting = self._queue.stop()
             self.range_test.stop()
-            if self._current is not None:
-                self._current.live.stop()
         for kept in waiting:
             self.runs.remove(kept)
         self._enable()
 
-    def close(self) -> None:
-        """Stops all, and takes the panel off the page."""
-        self.stop()
-        self.clock.stop()
-        super().close()
-
     def _observe(self) -> None:
+        self.form.on_change(self._plan_changed)
         self.start.on_click(self._train_clicked)
         self.pause.on_click(self._pause_clicked)
         self.halt.on_click(self._stop_clicked)
@@ -209,15 +203,16 @@ class TrainingPanel(TrainingControls):
 
     @guarded
     def _train_clicked(self, _: Any = None) -> None:
-        # A second click may have been under way before the button was seen to be disabled.
+        # A second click may be on its way before the page disables the button.
         if not self.under_way:
             self._begin()
 
     @guarded
     def _pause_clicked(self, _: Any = None) -> None:
-        if self._current is None:
+        current = self._queue.current
+        if current is None:
             return
-        live = self._current.live
+        live = current.live
         if live.state == "paused":
             live.resume()
         else:
@@ -236,8 +231,8 @@ class TrainingPanel(TrainingControls):
             return
         rate = number(self.rate) if self.hand.value else None
         kept.live.continue_for(self.more.value, learning_rate=rate)
-        self._current = kept
-        self._started(f"Continues {kept.name.value} for {self.more.value} epochs.")
+        self._queue.current = kept
+        self._started(kept, f"Continues {kept.name.value} for {self.more.value} epochs.")
 
     @guarded
     def _branch_clicked(self, _: Any = None) -> None:
@@ -247,18 +242,18 @@ class TrainingPanel(TrainingControls):
         schedule, label = self._wanted()
         name = self.runs.unique(f"{kept.name.value} > {self._name()}")
         live = kept.live
-        # While the parent trains, the branch gets the epochs that it still has to come.
+        # While the parent trains, the branch gets the parent's remaining epochs.
         epochs = None if live.under_way else self.more.value
         steps = live.steps_per_epoch
         branch = live.branch(name, schedule.per_epoch(steps, smooth=self._smooth()), epochs=epochs)
         entry = self.runs.add(branch, name, label)
-        self._waiting.append(entry)
+        self._queue.waiting.append(entry)
         self._offer()
-        if self._current is not None and self._current.live.under_way:
+        if self._queue.training:
             self.say(f"{name} begins where {kept.name.value} is now, when that has ended.")
             self._draw()
         else:
-            self._next()
+            self._start_next()
 
     @guarded
     def _save_clicked(self, _: Any = None) -> None:
@@ -275,20 +270,22 @@ class TrainingPanel(TrainingControls):
 
     @guarded
     def _hand_changed(self, _: Any = None) -> None:
-        if self._syncing or self._current is None:
+        current = self._queue.current
+        if self._events.active or current is None:
             return
         if self.hand.value:
-            self._current.live.hold_rate(number(self.rate))
+            current.live.hold_rate(number(self.rate))
         else:
-            self._current.live.release_rate()
+            current.live.release_rate()
         self._refresh()
 
     @guarded
     def _rate_moved(self, _: Any = None) -> None:
-        if self._syncing or self._current is None or not self._current.live.under_way:
+        current = self._queue.current
+        if self._events.active or current is None or not current.live.under_way:
             return
         if self.hand.value:
-            self._current.live.hold_rate(number(self.rate))
+            current.live.hold_rate(number(self.rate))
         else:
             self.hand.value = True
 
@@ -303,29 +300,33 @@ class TrainingPanel(TrainingControls):
 
     @guarded
     def _plan_changed(self, _: Any = None) -> None:
-        if not self._ready:
-            return
         self._draw()
-        if self._current is None:
-            self.say("")  # what was wrong with the plan is so no more
+        if self._queue.current is None:
+            self.say("")  # the plan is right now, whatever the message said of the one before
 
     @guarded
     def _kept_changed(self, _: Any = None) -> None:
-        self._waiting = deque(kept for kept in self._waiting if kept in self.runs.kept)
+        self._queue.keep(self.runs.kept)
         self._offer()
         self._draw()
         self._enable()
 
-    @guarded
-    def _tick(self) -> None:
-        # Asked first: what the threads did last is then seen below.
-        over = not self.under_way and not self.range_test.under_way
-        self.range_test.tick()
-        self._refresh()
-        if over:
-            self.clock.stop()
+    # While it trains.
 
-    # What they do.
+    def _current_work(self) -> LiveRun | None:
+        current = self._queue.current
+        return None if current is None else current.live
+
+    def _ticks_on(self) -> bool:
+        return self.under_way or self.range_test.under_way
+
+    def _show_work(self, over: bool) -> None:
+        self._refresh()
+        self.range_test.tick()
+        if over:
+            self._enable()
+
+    # What the handlers do.
 
     def _wanted(self) -> tuple[Any, str]:
         return self.schedule, self._form.label
@@ -335,7 +336,7 @@ class TrainingPanel(TrainingControls):
 
     @property
     def _form(self) -> ScheduleForm:
-        """The form whose schedule is trained under."""
+        """The form that sets the schedule of the next run."""
         if self.source.value == _LINKED and self._schedule_panel is not None:
             return self._schedule_panel.form
         return self.form
@@ -345,93 +346,57 @@ class TrainingPanel(TrainingControls):
 
     def _begin(self) -> None:
         schedule, label = self._wanted()
-        smooth, dataset, batch_size = self._smooth(), self.dataset.value, self.batch_size.value
-        optimizer, arguments = self.optimizer.settings
-        name = self.runs.unique(self._name())
-        epochs, seed = self.epochs.value, self.seed.value
+        name, settings, smooth = self.runs.unique(self._name()), self._settings(), self._smooth()
 
         def described() -> Run:
             # In the run's own thread, because the dataset may have to be downloaded first.
-            data = datasets.load(dataset)
-            steps_per_epoch = -(-len(data.x_train) // batch_size)
-            return Run(
-                name=name,
-                schedule=schedule.per_epoch(steps_per_epoch, smooth=smooth),
-                dataset=data,
-                optimizer=optimizer,
-                optimizer_arguments=arguments,
-                epochs=epochs,
-                batch_size=batch_size,
-                seed=seed,
-            )
+            return settings.run(name, schedule, smooth=smooth)
 
         live = LiveRun(described, on_progress=self._on_progress)
         if self.hand.value:
             live.hold_rate(number(self.rate))
-        self._waiting.append(self.runs.add(live, name, label))
+        self._queue.waiting.append(self.runs.add(live, name, label))
         self._offer()
-        self._next()
+        self._start_next()
 
-    def _next(self) -> None:
-        """Starts the run that waits longest."""
-        self._current = self._waiting.popleft()
-        self._current.live.start()
-        self._started("")
+    def _start_next(self) -> None:
+        self._started(self._queue.start_next(), "")
 
-    def _started(self, text: str) -> None:
-        assert self._current is not None
-        with self._quietly():
-            self.chosen.value = self._current
-            self.hand.value = self._current.live.held_rate is not None
+    def _started(self, kept: KeptRun, text: str) -> None:
+        self._end_said = None
+        with self._events:
+            self.chosen.value = kept
+            self.hand.value = kept.live.held_rate is not None
         self.say(text)
         self._refresh()
-        self._start_clock()
-
-    def _start_clock(self) -> None:
         self.clock.start()
 
-    def _block(self) -> None:
-        try:
-            while self.under_way:
-                if self._current is not None:
-                    self._current.live.wait(0.2)
-                self._tick()
-        except KeyboardInterrupt:
-            self.stop()
-            if self._current is not None:
-                self._current.live.wait()
-        finally:
-            self._drawn_at = 0.0
-            self._tick()
-        self.picture.leave()
-
     def _refresh(self) -> None:
-        """Shows how things stand."""
-        kept = self._current
+        """Shows the current run."""
+        kept = self._queue.current
         if kept is None:
             self._enable()
             return
-        live, now = kept.live, time.perf_counter()
+        live = kept.live
         ended = not live.under_way  # asked first, as in `_tick`
-        state = (live.state, len(live.result.loss), len(self._waiting))
-        due = now - self._drawn_at > _SHARE * self._drawing_took
-        if state != self._drawn_state and (due or ended or live.state == "paused"):
+        state = (live.state, len(live.result.loss), len(self._queue.waiting))
+        due = self.picture.is_due or ended or live.state == "paused"
+        if state != self._drawn_state and due:
             self._draw()
             self.runs.fill()
             self._drawn_state = state
-            self._drawn_at = time.perf_counter()
-            self._drawing_took = self._drawn_at - now
         self._say_status(live)
         if ended:
             self._release_others(kept)
-        if ended and self._waiting:
-            self._next()
-        elif ended:
+        if ended and self._queue.waiting:
+            self._start_next()
+        elif ended and kept is not self._end_said:
+            self._end_said = kept
             self._say_end(kept)
         self._enable()
 
     def _release_others(self, last: KeptRun) -> None:
-        """Thirty kept runs are not to hold the graphs of thirty."""
+        """Frees the graphs of the other runs, which would otherwise fill the memory."""
         for kept in self.runs:
             if kept is not last:
                 kept.live.release()
@@ -439,7 +404,7 @@ class TrainingPanel(TrainingControls):
     def _say_status(self, live: LiveRun) -> None:
         progress = live.progress
         self.progress.value = progress.steps_done / progress.steps if progress.steps else 0.0
-        shown = _status.status(live, len(self._waiting))
+        shown = _status.status(live, len(self._queue.waiting))
         if self.status.value != shown:
             self.status.value = shown
 
@@ -448,80 +413,35 @@ class TrainingPanel(TrainingControls):
         self.say(*lines, colour=colour)
 
     def _draw(self) -> None:
-        shown = [kept for kept in self.runs if kept.show.value]
-        epochs = max([kept.end for kept in shown], default=0.0)
-        curves = [kept.curve() for kept in shown]
+        plan, epochs = None, self.epochs.value
         if not self.under_way:
-            # What the next run would follow.
-            plan = self.schedule.per_epoch(_FINE, smooth=self._form.clock.value)
-            curves.append(plan_curve(plan, self.epochs.value, self.runs.next_style))
-            epochs = max(epochs, float(self.epochs.value))
-        self.chart.draw(curves, epochs or float(self.epochs.value), log=self.log_axis.value)
-        self.picture.show()
+            style, smooth = self.runs.next_style, self._smooth()
+            plan = plan_curve(self.schedule, epochs, style, smooth=smooth)
+        self.picture.draw(self.runs, plan, epochs, log=self.log_axis.value)
 
     @property
     def _chosen(self) -> KeptRun | None:
         return self.chosen.value
 
     def _offer(self) -> None:
-        """Brings the list of runs up to date."""
+        """Updates the list of runs to choose from."""
         options = [(kept.name.value, kept) for kept in self.runs]
         if list(self.chosen.options) == options:
             return
         chosen = self.chosen.value
-        with self._quietly():
+        with self._events:
             self.chosen.options = options
             kept = [kept for _, kept in options]
             self.chosen.value = chosen if chosen in kept else (kept[-1] if kept else None)
 
     def _enable(self) -> None:
-        """Buttons that would do nothing cannot be clicked."""
-        live = self._current.live if self._current else None
-        under_way = self.under_way
-        chosen = self._chosen.live if self._chosen else None
-        ended = chosen is not None and chosen.state in ("finished", "stopped")
-        paused = live is not None and live.state == "paused"
-        for widget, enabled in (
-            (self.start, not under_way),
-            (self.pause, live is not None and live.state in ("training", "paused")),
-            (self.halt, under_way or self.range_test.under_way),
-            (self.go_on, ended and not under_way),
-            (self.fork, chosen is not None and bool(chosen.result.loss)),
-            (self.save, ended),
-        ):
-            if widget.disabled == enabled:
-                widget.disabled = not enabled
-        label, icon = ("Resume", "play") if paused else ("Pause", "pause")
-        if self.pause.description != label:
-            self.pause.description, self.pause.icon = label, icon
-
-    def _range_settings(self) -> dict[str, Any]:
-        return {
-            "dataset": self.dataset.value,
-            "optimizer": self.optimizer.settings,
-            "batch_size": self.batch_size.value,
-            "seed": self.seed.value,
-        }
+        busy = self.under_way
+        current, chosen = self._current_work(), self._chosen.live if self._chosen else None
+        self._enable_buttons(current, chosen, training=busy, testing=self.range_test.under_way)
 
     @guarded
     def _use_rate(self, rate: float) -> None:
-        with self._quietly():
+        with self._events:
             assign(self.rate, rate)
         self._form.set_rate(rate)
         self.say(f"The schedule's rate is {rate:.3g} now.", colour=GOOD)
-
-    def _quietly(self) -> _Quiet:
-        return _Quiet(self)
-
-
-class _Quiet:
-    """Controls that the panel itself sets are no wish of a person."""
-
-    def __init__(self, panel: TrainingPanel):
-        self._panel = panel
-
-    def __enter__(self) -> None:
-        self._before, self._panel._syncing = self._panel._syncing, True
-
-    def __exit__(self, *_: Any) -> None:
-        self._panel._syncing = self._before

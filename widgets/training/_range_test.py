@@ -1,10 +1,8 @@
-"""The range test of a training panel: which learning rate?"""
+"""The range test of a training panel, which suggests learning rates."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
-from typing import Any
 
 import ipywidgets
 import keras
@@ -15,40 +13,79 @@ from keraslr.plotting import figure_png
 from keraslr.range_test import RangeTest
 from widgets.parts._controls import shared
 from widgets.parts._panel import columns, dispose
+from widgets.parts._worker import Worker
+from widgets.training._settings import RunSettings
 
 STEPS = 300
 
 
-class _StoppedError(Exception):
-    """The person has seen enough."""
+class RangeTestWork(Worker):
+    """A range test in a thread of its own, and its record.
+
+    Attributes:
+        steps: Steps that are done.
+        result: The result; None before the end.
+
+    Args:
+        settings: Settings of the run that the range test is for.
+        min_lr: Lowest rate.
+        max_lr: Highest rate.
+    """
+
+    def __init__(self, settings: RunSettings, min_lr: float, max_lr: float):
+        super().__init__("keraslr range test")
+        self._settings, self._min_lr, self._max_lr = settings, min_lr, max_lr
+        self.steps = 0
+        self.result: RangeTest | None = None
+
+    def _work(self) -> None:
+        settings, name = self._settings, self._settings.optimizer
+        data = datasets.load(settings.dataset)
+        kind = getattr(keras.optimizers, name, None) or getattr(optimizers, name)
+        model = lenet(seed=settings.seed)
+        model.compile(
+            kind(learning_rate=self._min_lr, **settings.optimizer_arguments),
+            keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        )
+        examples = min(len(data.x_train), STEPS * settings.batch_size)
+        images = data.x_train[:examples].astype("float32") / 255
+        self.result = find_learning_rate(
+            model, images, data.y_train[:examples],
+            min_lr=self._min_lr, max_lr=self._max_lr, steps=STEPS,
+            batch_size=min(settings.batch_size, examples), seed=settings.seed,
+            on_progress=self._on_progress,
+        )  # fmt: skip
+
+    def _on_progress(self, steps: int, _: int) -> None:
+        self.steps = steps
+        self._end_if_stopped()
 
 
 class RangeTestBox(ipywidgets.VBox):
-    """Runs a range test in a thread, shows it, and offers its rates.
+    """Runs a range test in a thread, shows it, and offers the rates that it suggests.
 
     Attributes:
-        result: What it found, or None.
-        under_way: Whether it runs.
+        result: Result of the last range test that was not stopped; None if there is none.
+        work: The range test that is under way; None if there is none.
 
     Args:
-        settings: Gives the dataset's name, the optimizer's class name and arguments, the batch
-            size and the seed.
-        on_start: Called when it was started, so that the panel's clock ticks.
-        on_rate: Called with the rate that was chosen.
+        settings: Returns the settings of the run that the range test is for.
+        on_start: Called when a range test starts, so that the panel's clock ticks.
+        on_rate: Called with the rate that a person chooses.
+        on_error: Called with the error that ended a range test early.
     """
 
     def __init__(
         self,
-        settings: Callable[[], dict[str, Any]],
+        settings: Callable[[], RunSettings],
         on_start: Callable[[], None],
         on_rate: Callable[[float], None],
+        on_error: Callable[[BaseException], None],
     ):
-        self._settings, self._on_start, self._on_rate = settings, on_start, on_rate
+        self._settings, self._on_start = settings, on_start
+        self._on_rate, self._on_error = on_rate, on_error
         self.result: RangeTest | None = None
-        self._thread: threading.Thread | None = None
-        self._stop = threading.Event()
-        self._error: Exception | None = None
-        self._steps, self._shown = 0, True
+        self.work: RangeTestWork | None = None
         self.begin = ipywidgets.Button(description="Run range test", icon="search")
         self.end = ipywidgets.Button(description="Stop test", icon="stop", disabled=True)
         self.low = ipywidgets.FloatLogSlider(
@@ -81,73 +118,43 @@ class RangeTestBox(ipywidgets.VBox):
 
     @property
     def under_way(self) -> bool:
-        """Whether it runs, or what it found is still to be shown."""
-        return not self._shown
+        """Whether it runs, or its result is still to be shown."""
+        return self.work is not None
 
     def start(self) -> None:
-        """Begins; it may be under way already."""
+        """Starts a range test; does nothing while one is under way."""
         if self.under_way:
             return
-        settings = self._settings() | {"min_lr": self.low.value, "max_lr": self.high.value}
-        self._stop.clear()
-        self._error, self._steps, self._shown, self.result = None, 0, False, None
+        self.result = None
+        self.work = RangeTestWork(self._settings(), self.low.value, self.high.value)
         self.begin.disabled, self.end.disabled = True, False
         self.progress.layout.visibility = "visible"
-        self._thread = threading.Thread(
-            target=self._work, args=(settings,), name="keraslr range test", daemon=True
-        )
-        self._thread.start()
+        self.work.start()
         self._on_start()
 
     def stop(self) -> None:
-        """Ends it; it may have ended."""
-        self._stop.set()
+        """Tells the range test to end; does nothing if it has ended."""
+        work = self.work
+        if work is not None:
+            work.stop()
 
     def tick(self) -> None:
-        """Shows how far it is, and at its end what it found.
-
-        Raises:
-            Exception: What ended it early, for the panel's message.
-        """
-        if self._shown:
+        """Shows how far the range test is and, at its end, its result."""
+        work = self.work
+        if work is None:
             return
-        self.progress.value = self._steps
-        if self._thread is not None and self._thread.is_alive():
+        over = not work.under_way
+        self.progress.value = work.steps
+        if not over:
             return
-        self._shown = True
+        self.work = None
         self.begin.disabled, self.end.disabled = False, True
         self.progress.layout.visibility = "hidden"
-        if self.result is not None:
-            self._show(self.result)
-        elif self._error is not None and not isinstance(self._error, _StoppedError):
-            raise self._error
-
-    def _work(self, settings: dict[str, Any]) -> None:
-        # No widget is touched here: that is `tick`'s, on the page's own thread.
-        try:
-            data = datasets.load(settings["dataset"])
-            name, arguments = settings["optimizer"]
-            kind = getattr(keras.optimizers, name, None) or getattr(optimizers, name)
-            model = lenet(seed=settings["seed"])
-            model.compile(
-                kind(learning_rate=settings["min_lr"], **arguments),
-                keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-            )
-            examples = min(len(data.x_train), STEPS * settings["batch_size"])
-            images = data.x_train[:examples].astype("float32") / 255
-            self.result = find_learning_rate(
-                model, images, data.y_train[:examples],
-                min_lr=settings["min_lr"], max_lr=settings["max_lr"], steps=STEPS,
-                batch_size=min(settings["batch_size"], examples), seed=settings["seed"],
-                on_progress=self._on_progress,
-            )  # fmt: skip
-        except Exception as error:
-            self._error = error
-
-    def _on_progress(self, steps: int, _: int) -> None:
-        self._steps = steps
-        if self._stop.is_set():
-            raise _StoppedError
+        if work.error is not None:
+            self._on_error(work.error)
+        elif work.result is not None:
+            self.result = work.result
+            self._show(work.result)
 
     def _show(self, result: RangeTest) -> None:
         self.picture.value = figure_png(result.plot())
@@ -157,7 +164,7 @@ class RangeTestBox(ipywidgets.VBox):
             if rate is not None:
                 button = ipywidgets.Button(
                     description=f"Use {rate:.2g} ({name})",
-                    tooltip="Sets the schedule's rate and the one by hand",
+                    tooltip="Sets the rate of the schedule and the rate by hand",
                     layout={"width": "auto"},
                 )
                 button.on_click(lambda _, rate=rate: self._on_rate(rate))

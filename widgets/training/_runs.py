@@ -1,4 +1,4 @@
-"""The runs of a training panel: a table to name, show, compare, remove and export them."""
+"""The runs of a training panel: a table to name, show, compare, remove and export runs."""
 
 from __future__ import annotations
 
@@ -10,12 +10,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import ipywidgets
-import numpy as np
 
 from keraslr._files import with_null
-from keraslr.plotting import TrainingCurve, line_style
-from keraslr.schedules import PerEpoch
-from keraslr.summary import summarize, thinned
+from keraslr.plotting import line_style
 from keraslr.training import LiveRun
 from widgets.parts._downloads import csv_text, link
 from widgets.parts._panel import columns, dispose
@@ -26,21 +23,20 @@ _HEAD = (
 )  # fmt: skip
 _GRID = "44px 210px minmax(120px, 1.6fr) 52px 74px 70px 74px 70px 58px minmax(74px, .8fr) 36px"
 _ONE_LINE = "display: block; white-space: nowrap; overflow: hidden; text-overflow: ellipsis"
-_POINTS = 600
 
 
 @dataclasses.dataclass(eq=False)
 class KeptRun:
-    """A run and its row.
+    """A run and its row of the table.
 
     Attributes:
         live: The run.
-        schedule: What it was asked to follow, for a person.
+        schedule: Label of its schedule.
         style: Number of its line's style.
-        show: Whether it is drawn.
-        name: Its name, which can be edited.
-        cells: The figures, in the table's order.
-        remove: Takes it out of the table.
+        show: Checkbox; ticked if the run is drawn.
+        name: Editable name.
+        cells: The other columns, in the table's order.
+        remove: Button that removes the run.
     """
 
     live: LiveRun
@@ -53,11 +49,11 @@ class KeptRun:
 
     @property
     def widgets(self) -> list[ipywidgets.Widget]:
-        """The row."""
+        """The widgets of the row."""
         return [self.show, self.name, *self.cells.values(), self.remove]
 
     def fill(self) -> None:
-        """Writes the figures as they stand."""
+        """Writes the current figures into the row."""
         result, live = self.live.result, self.live
         done = len(result.test_accuracy)
         figures = {
@@ -75,29 +71,9 @@ class KeptRun:
             if self.cells[column].value != shown:
                 self.cells[column].value = shown
 
-    def curve(self) -> TrainingCurve:
-        """What is drawn of it."""
-        record, per_epoch = self.live.record(), self.live.steps_per_epoch
-        if not per_epoch:
-            return TrainingCurve(self.name.value, self.style)
-        begin = self.live.first_step / per_epoch
-        steps = np.arange(1, len(record.loss) + 1) / per_epoch + begin
-        times, loss = thinned(steps, record.loss)
-        _, accuracy = thinned(steps, record.accuracy)
-        tests = np.asarray(record.test_steps) / per_epoch + begin
-        planned = self.live.planned
-        at = _some(len(record.learning_rate))
-        ahead = _some(len(planned))
-        return TrainingCurve(
-            self.name.value, self.style, times, loss, accuracy,
-            tests, np.asarray(record.test_loss), np.asarray(record.test_accuracy),
-            at / per_epoch + begin, record.learning_rate[at],
-            ahead / per_epoch + begin, planned[ahead],
-        )  # fmt: skip
-
     @property
     def end(self) -> float:
-        """Where its last planned epoch ends, counted from the first of the run it came from."""
+        """Epoch at which the run is to end, counted from the start of the run it branched from."""
         per_epoch = self.live.steps_per_epoch
         steps = self.live.progress.steps
         return (self.live.first_step + steps) / per_epoch if steps and per_epoch else 0.0
@@ -108,10 +84,10 @@ class KeptRuns(ipywidgets.VBox):
 
     Attributes:
         kept: The runs.
-        next_style: Number of the style that the next one's line gets.
+        next_style: Number of the next run's line style.
 
     Args:
-        on_change: Called when a row was renamed, shown, hidden or removed.
+        on_change: Called when a run was renamed, shown, hidden or removed.
     """
 
     def __init__(self, on_change: Callable[[], None]):
@@ -140,7 +116,7 @@ class KeptRuns(ipywidgets.VBox):
         return len(self.kept)
 
     def unique(self, name: str) -> str:
-        """The name, with a number where another run has it."""
+        """Returns the name, with a number added if another run has it."""
         taken, free, number = {each.name.value for each in self.kept}, name, 1
         while free in taken:
             number += 1
@@ -148,7 +124,7 @@ class KeptRuns(ipywidgets.VBox):
         return free
 
     def add(self, live: LiveRun, name: str, schedule: str) -> KeptRun:
-        """Keeps a run under that name."""
+        """Adds a run under a name, and returns its row."""
         style = self.next_style
         self.next_style += 1
         colour = line_style(style)["color"]
@@ -173,7 +149,7 @@ class KeptRuns(ipywidgets.VBox):
         return kept
 
     def remove(self, kept: KeptRun) -> None:
-        """Takes a run out, and stops it."""
+        """Stops a run and removes it from the table."""
         if kept in self.kept:
             kept.live.stop()
             self.kept.remove(kept)
@@ -182,12 +158,12 @@ class KeptRuns(ipywidgets.VBox):
             self._on_change()
 
     def fill(self) -> None:
-        """Writes all figures as they stand."""
+        """Writes the current figures into all rows."""
         for kept in self.kept:
             kept.fill()
 
     def to_json(self) -> str:
-        """All runs, with every step."""
+        """Returns all runs with every step as JSON."""
         runs = []
         for kept in self.kept:
             plain = json.loads(kept.live.result.to_json())
@@ -195,7 +171,7 @@ class KeptRuns(ipywidgets.VBox):
         return json.dumps(with_null(runs), indent=1, allow_nan=False)
 
     def to_csv(self) -> str:
-        """All runs, a line an epoch."""
+        """Returns all runs as CSV, a line per epoch."""
         head = (
             "name", "schedule", "epoch", "train_loss", "train_accuracy", "test_loss",
             "test_accuracy", "learning_rate", "seconds",
@@ -218,7 +194,7 @@ class KeptRuns(ipywidgets.VBox):
         others = {each.name.value for each in self.kept if each is not kept}
         name = change["new"].strip()
         if not name or name in others:
-            # A name that says nothing, or that is another run's, does not come about.
+            # An empty name, or another run's, is refused.
             kept.name.value = change["old"]
             return
         self._on_change()
@@ -246,31 +222,16 @@ class KeptRuns(ipywidgets.VBox):
         self.links.value = ""
 
     def _export(self) -> None:
-        # Made when they are asked for: every step of every run is in them.
+        # Made on request, because they hold every step of every run.
         self.links.value = " &nbsp; ".join(
             (
                 link("runs.json", self.to_json(), "application/json", "runs.json (every step)"),
-                link("runs.csv", self.to_csv(), "text/csv", "runs.csv (a line an epoch)"),
+                link("runs.csv", self.to_csv(), "text/csv", "runs.csv (a line per epoch)"),
             )
         )
-
-
-def plan_curve(schedule: PerEpoch, epochs: int, style: int) -> TrainingCurve:
-    """A schedule over so many epochs, as a plan alone."""
-    summary = summarize(schedule, epochs * schedule.steps_per_epoch)
-    times = np.append(summary.at, summary.steps) / schedule.steps_per_epoch
-    rates = np.append(summary.rates, summary.rates[-1:])
-    return TrainingCurve("next run", style, planned_times=times, planned=rates)
 
 
 def _last(values: list[float]) -> str:
     if not values:
         return "&ndash;"
     return f"{values[-1]:.4f}" if math.isfinite(values[-1]) else "not finite"
-
-
-def _some(n: int) -> np.ndarray:
-    """As many of n places as a picture shows, with the last one."""
-    if not n:
-        return np.empty(0, np.int64)
-    return np.unique(np.append(np.arange(0, n, max(1, n // _POINTS)), n - 1))

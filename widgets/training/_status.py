@@ -1,4 +1,4 @@
-"""How a run stands, in words."""
+"""The state of a run, in words."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from widgets.parts._panel import ERROR, GOOD, PLAIN
 
 
 def status(live: LiveRun, waiting: int) -> str:
-    """The line beside the progress bar, as HTML.
+    """Returns the line above the progress bar, as HTML.
 
     Args:
-        live: The run that trains, or was the last to.
-        waiting: Number of runs that wait for their turn.
+        live: The run that trains, or trained last.
+        waiting: Number of runs that wait.
     """
     progress, parts = live.progress, [live.state]
     if live.steps_per_epoch:
@@ -33,7 +33,7 @@ def status(live: LiveRun, waiting: int) -> str:
 
 
 def end(name: str, live: LiveRun) -> tuple[list[str], str]:
-    """What came of a run: lines for the message, and their colour."""
+    """Returns the result of a run: the lines of the message, and their colour."""
     result = live.result
     substitute = live.dataset is not None and live.dataset.substitute
     note = [live.dataset.note] if substitute and live.dataset is not None else []

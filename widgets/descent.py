@@ -1,13 +1,12 @@
-"""Optimizers side by side on their way down an objective."""
+"""The panel that shows the paths of optimizers down an objective."""
 
 from __future__ import annotations
 
-import contextlib
 import html
 import math
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import ipywidgets
@@ -21,31 +20,34 @@ from keraslr.plotting import DescentChart, optimizer_style
 from keraslr.schedules import PerEpoch, Schedule
 from keraslr.summary import summarize
 from widgets.parts._controls import number, shared, slider
+from widgets.parts._event_block import EventBlock
 from widgets.parts._panel import ERROR, Panel, columns, guarded, table
 from widgets.parts._picture import Picture
 from widgets.parts._schedule_form import STRATEGIES
-from widgets.schedule_panel import SchedulePanel
+from widgets.schedule import SchedulePanel, schedule_panel_or_none
 
-# Lengths in the catalog are sized for runs of so many ticks.
+__all__ = ["DescentPanel"]
+
+# Ticks for which the catalog's lengths are sized.
 _TICKS = 30
 _CONSTANT, _GIVEN, _PANEL = "constant", "given", "panel"
 
-# Names of what an optimizer keeps of earlier steps; the first that it has gets a slider.
+# Parameters that weigh earlier steps; the first of them that an optimizer has gets a slider.
 _MEMORY = "momentum", "beta_1", "rho"
 
-# A play shows about so many steps, and takes about so many milliseconds.
+# Approximate number of frames of a play, and its milliseconds.
 _FRAMES, _DURATION = 100, 5000
 
-# For so many seconds an end that was left may come back from the page, as an answer that was late.
+# Seconds during which the page may still send the end of a previous run, as a late answer.
 _LATE = 0.5
 
 
 class DescentPanel(Panel):
-    """Choose an objective and optimizers, move their rates, see where they go.
+    """Shows the paths of several optimizers down an objective, with a slider for each rate.
 
     Attributes:
-        objective: What they go down.
-        trajectories: Their ways, by the optimizers' names.
+        objective: The objective that is descended.
+        trajectories: The paths, by the optimizers' names.
 
     Args:
         objective: Name of one of `keraslr.objectives.OBJECTIVES`.
@@ -63,6 +65,8 @@ class DescentPanel(Panel):
         True
     """
 
+    dom_class = "keraslr-descent-panel"
+
     def __init__(
         self,
         objective: str = "flat bowl",
@@ -70,23 +74,24 @@ class DescentPanel(Panel):
         steps: int = DEFAULT_STEPS,
         schedule_panel: SchedulePanel | None = None,
     ):
-        super().__init__("keraslr-descent-panel")
+        super().__init__()
         self.objective: Objective = objectives.find(objective)
         self.trajectories: dict[str, Trajectory] = {}
         chosen = [
             objectives.entry(DESCENT_OPTIMIZERS, "optimizers", name).name for name in optimizers
         ]
-        self._schedule_panel = schedule_panel
+        self._schedule_panel = schedule_panel_or_none(schedule_panel)
         self._given: tuple[Schedule, int] | None = None
         self._left_ends: dict[int, float] = {}
-        self._held = True
+        self._settings = EventBlock(self._draw)
+        self._moving = EventBlock()
         self.objectives = ipywidgets.Dropdown(
             options=[(each.title, name) for name, each in OBJECTIVES.items()],
             value=self.objective.name, **_column("objective"),
         )  # fmt: skip
         self.schedules = ipywidgets.Dropdown(
             options=[_CONSTANT],
-            **_column("schedule", "Stretched over the steps; its peak is each optimizer's rate."),
+            **_column("schedule", "Stretched over the steps; its peak is the optimizer's rate."),
         )
         self._offer_schedules()
         self.steps = ipywidgets.IntSlider(value=steps, min=1, max=1000, **_column("steps"))
@@ -96,7 +101,7 @@ class DescentPanel(Panel):
         ]
         self.noise = slider(
             Range(0.0, 5.0, 0.0),
-            **_column("noise", "Standard deviation of what is added to the gradient."),
+            **_column("noise", "Standard deviation of the noise added to the gradient."),
         )
         self.seed = slider(Range(0, 99, 0), whole=True, **_column("noise seed"))
         self.about = ipywidgets.HTML(layout={"width": "100%"})
@@ -117,42 +122,30 @@ class DescentPanel(Panel):
             value=0, max=0, description="step", style={"description_width": "40px"},
             layout={"flex": "1 1 auto"},
         )  # fmt: skip
-        # Joined in the browser: the step does not wait for Python. The slider comes first, because
-        # a page that is drawn takes the second one's value from the first.
+        # Linked in the browser, so that the step does not wait for Python. The slider comes first,
+        # because a page takes the second one's value from the first when it is drawn.
         self._link = ipywidgets.jslink((self.step, "value"), (self.play, "value"))
         self.results = ipywidgets.HTML(layout={"width": "100%"})
         self.fill(self._arranged())
         self._observe()
-        self._held = False
         self._show_chosen()
         self._choose_objective()
 
     def use_schedule(self, schedule: Schedule, epochs: int = _TICKS) -> None:
-        """Gives all optimizers the shape of a schedule, scaled to their own rates.
+        """Gives all optimizers the shape of a schedule, scaled to each optimizer's rate.
 
         Args:
-            schedule: It counts in epochs; of a `PerEpoch`, the schedule within does.
-            epochs: How much of it is stretched over the steps, an integer >= 1.
+            schedule: Schedule that counts in epochs; of a `PerEpoch`, the inner one.
+            epochs: Epochs of it that are stretched over the steps, an integer >= 1.
 
         Raises:
             TypeError, ValueError: An argument is wrong; the error names it.
         """
         summarize(schedule, epochs)
-        with self.lock, self._at_once():
+        with self.lock, self._settings:
             self._given = schedule, epochs
             self._offer_schedules()
             self.schedules.value = _GIVEN
-
-    @contextlib.contextmanager
-    def _at_once(self) -> Iterator[None]:
-        """Several changes of controls, of which only the result is drawn."""
-        held, self._held = self._held, True
-        try:
-            yield
-        finally:
-            self._held = held
-        if not held:
-            self._draw()
 
     def _arranged(self) -> list[ipywidgets.Widget]:
         half = {"width": "100%", "max_width": "430px"}
@@ -201,7 +194,7 @@ class DescentPanel(Panel):
         self.schedules.value = chosen
 
     def _row(self, name: str) -> ipywidgets.Widget:
-        """The controls of an optimizer, which are kept while it is not chosen."""
+        """Returns the controls of an optimizer, which are kept while it is not chosen."""
         if name in self._rows:
             return self._rows[name]
         entry = DESCENT_OPTIMIZERS[name]
@@ -216,7 +209,7 @@ class DescentPanel(Panel):
         controls = [self.rates[name]]
         memory = next((each for each in _MEMORY if each in entry.values), None)
         if memory is not None:
-            # A value that is new is compiled, which takes too long to follow the hand.
+            # A new value means a compilation, which takes too long to follow the slider.
             self.memories[name] = slider(
                 entry.values[memory], continuous_update=False, **described(memory)
             )
@@ -235,7 +228,7 @@ class DescentPanel(Panel):
 
     @guarded
     def _choose_objective(self, _: Any = None) -> None:
-        with self._at_once():
+        with self._settings:
             self.objective = OBJECTIVES[self.objectives.value]
             flat = self.objective.dimension == 1
             self.start[0].description = "start x" if flat else "start x1"
@@ -243,7 +236,7 @@ class DescentPanel(Panel):
             for widget, (low, high), at in zip(
                 self.start, self.objective.view, self.objective.start, strict=False
             ):
-                # Never a low end above the high one, not even in between.
+                # The low end must never lie above the high one, not even in between.
                 widget.min, widget.max = min(widget.min, low), max(widget.max, high)
                 widget.value, widget.min, widget.max = at, low, high
             formula = re.sub(r"\^(\d+)", r"<sup>\1</sup>", html.escape(self.objective.formula))
@@ -254,7 +247,7 @@ class DescentPanel(Panel):
 
     @guarded
     def _choose_optimizers(self, _: Any = None) -> None:
-        with self._at_once():
+        with self._settings:
             self._show_chosen()
 
     def _show_chosen(self) -> None:
@@ -273,12 +266,12 @@ class DescentPanel(Panel):
 
     @guarded
     def _draw(self) -> None:
-        if self._held:
+        if self._settings.active:
             return
         steps = self.steps.value
         start = [each.value for each in self.start[: self.objective.dimension]]
         shape = self._shape(steps)
-        # An error leaves what was drawn last: the message says what is wrong with the new.
+        # After an error the last picture stays, and the message says what is wrong.
         trajectories = {
             name: descend(
                 self.objective, name, learning_rate=number(self.rates[name]) * shape, start=start,
@@ -288,7 +281,7 @@ class DescentPanel(Panel):
             if chosen.value
         }  # fmt: skip
         self.trajectories = trajectories
-        # Who looked at the end still does.
+        # A marker at the end stays at the end.
         step = steps if self.step.value == self.step.max else min(self.step.value, steps)
         self._chart.draw(self.objective, trajectories, start=start, steps=steps, step=step)
         self.picture.show()
@@ -296,7 +289,7 @@ class DescentPanel(Panel):
         self._say_ends(steps)
 
     def _shape(self, steps: int) -> np.ndarray | float:
-        """The rate of each step as a part of the highest."""
+        """Returns the rate of each step as a fraction of the highest."""
         chosen, ticks = self.schedules.value, _TICKS
         if chosen == _CONSTANT:
             return 1.0
@@ -311,14 +304,14 @@ class DescentPanel(Panel):
         inner, smooth = schedule, True
         if isinstance(schedule, PerEpoch):
             inner, smooth = schedule.schedule, schedule.smooth
-        # A step is a part of a tick, such that the last one ends the last tick.
+        # A step is a fraction of a tick, so that the last step ends the last tick.
         clock = np.arange(steps, dtype=np.int64) * ticks
         rates = np.asarray(inner.per_epoch(steps, smooth=smooth)(clock), np.float64)
         highest = rates.max()
         return rates / highest if highest > 0 else rates
 
     def _show_steps(self, steps: int, step: int) -> None:
-        """Lets the play and its slider go over these steps."""
+        """Sets the length of the play and of its slider."""
         if self.step.max == steps:
             return
         if step == steps:
@@ -326,7 +319,7 @@ class DescentPanel(Panel):
         frame = max(1, round(steps / _FRAMES))
 
         def set_play() -> None:
-            # Not its value: the page would answer with a step, which Python may have left by then.
+            # Not its value: the page would answer with a step that may be out of date by then.
             with self.play.hold_sync():
                 self.play.step = frame
                 self.play.interval = min(max(_DURATION * frame // steps, 50), 250)
@@ -337,18 +330,15 @@ class DescentPanel(Panel):
                 self.step.max = steps
                 self.step.value = step
 
-        # The play has room for the slider's value at any moment.
+        # The play's range must include the slider's value at any moment.
         order = (set_play, set_step) if steps > self.step.max else (set_step, set_play)
-        held, self._held = self._held, True
-        try:
+        with self._moving:
             for each in order:
                 each()
-        finally:
-            self._held = held
 
     @guarded
     def _mark(self, _: Any = None) -> None:
-        if self._held:
+        if self._moving.active:
             return
         left = self._left_ends.pop(self.step.value, None)
         if left is not None and time.monotonic() - left < _LATE:
@@ -359,8 +349,8 @@ class DescentPanel(Panel):
 
     @guarded
     def _played(self, _: Any = None) -> None:
-        # The browser stops before a step that would lead beyond the end, and only from the very
-        # end does it begin anew.
+        # The browser stops before a step that would pass the end, and restarts only from the exact
+        # end.
         if self.step.value + self.play.step > self.step.max:
             self.play.value = self.step.value = self.step.max
 
@@ -390,15 +380,15 @@ class DescentPanel(Panel):
 
 
 def _column(name: str, tooltip: str = "") -> dict[str, Any]:
-    """What the controls of the two columns have in common."""
+    """Returns the settings that the controls of the two columns share."""
     return {**shared(name, tooltip), "style": {"description_width": "84px"}}
 
 
 def _named(name: str) -> str:
-    """An optimizer's name beside a piece of its line."""
+    """Returns an optimizer's name beside a sample of its line, as HTML."""
     style = optimizer_style(name)
     dashes = ' stroke-dasharray="5 3"' if style["linestyle"] != "-" else ""
-    # On white, as in the picture: black would not be seen on a dark page.
+    # On white, as in the picture: black would be invisible on a dark page.
     return (
         f'<span style="background: #fff; color: {style["color"]}; font-weight: 600; '
         'padding: 1px 4px; border-radius: 3px; white-space: nowrap">'

@@ -1,4 +1,4 @@
-"""Which strategy? Ranked by what is known of the problem."""
+"""The panel that ranks strategies by what is known of the problem."""
 
 from __future__ import annotations
 
@@ -13,35 +13,42 @@ from keraslr.plotting import ScheduleChart
 from keraslr.summary import summarize
 from widgets.parts._panel import GOOD, Panel, columns, dispose, guarded
 from widgets.parts._picture import Picture
-from widgets.schedule_panel import SchedulePanel
+from widgets.schedule import SchedulePanel, schedule_panel_or_none
+
+__all__ = ["AdvicePanel"]
 
 _UNKNOWN = "not known"
-# The catalog's lengths are sized for so many.
+# Epochs for which the catalog's lengths are sized.
 _EPOCHS = 30
 
 
 class AdvicePanel(Panel):
-    """Describe data, model, task, sensitivity and loss; get strategies, with the reasons.
+    """Ranks strategies, with reasons, by data, model, task, sensitivity and loss.
 
     Attributes:
         advice: The strategies, best first.
 
     Args:
-        schedule_panel: Where a strategy is loaded by a click. Without one the panel shows its own
-            below.
-        on_load: Called with the strategy's name after that.
+        schedule_panel: A `SchedulePanel` into which a click loads a strategy. None: the panel shows
+            one of its own below.
+        on_load: Called with the name of a strategy that was loaded.
+
+    Raises:
+        TypeError: An argument is of a wrong type; the error names it.
     """
+
+    dom_class = "keraslr-advice-panel"
 
     def __init__(
         self,
         schedule_panel: SchedulePanel | None = None,
         on_load: Callable[[str], None] | None = None,
     ):
-        super().__init__("keraslr-advice-panel")
+        super().__init__()
         self.advice: list[Advice] = []
         self._on_load = on_load
-        own = schedule_panel is None
-        self.schedule_panel = SchedulePanel() if schedule_panel is None else schedule_panel
+        given = schedule_panel_or_none(schedule_panel)
+        self.schedule_panel = SchedulePanel() if given is None else given
         wide = {"style": {"description_width": "190px"}, "layout": _wide()}
         self.answers = {
             question: ipywidgets.Dropdown(
@@ -62,7 +69,7 @@ class AdvicePanel(Panel):
         self.fill(
             [
                 columns(*self.answers.values(), self.problem), self.message, self.ranking,
-                self.optimizers, self.picture, *([self.schedule_panel] if own else []),
+                self.optimizers, self.picture, *([self.schedule_panel] if given is None else []),
             ]
         )  # fmt: skip
         for widget in self.answers.values():
@@ -85,7 +92,11 @@ class AdvicePanel(Panel):
         ]
         dispose(*old)
         self._draw()
-        self.say("" if self.advice else "Say what is known, and strategies for it are listed here.")
+        self.say(
+            ""
+            if self.advice
+            else "Say what is known of the problem, and suitable strategies are listed here."
+        )
 
     @guarded
     def _rank_optimizers(self, _: Any = None) -> None:
@@ -96,7 +107,7 @@ class AdvicePanel(Panel):
         self.optimizers.value = f"Optimizers ({html.escape(self.problem.value)}): {names}."
 
     def _draw(self) -> None:
-        """The curves of what is advised, with the catalog's values."""
+        """Draws the curves of the advised strategies, with the catalog's values."""
         curves = [
             (each.strategy.name, summarize(each.strategy.build(), _EPOCHS), 1)
             for each in self.advice

@@ -1,4 +1,4 @@
-"""How much the gradients of the past count."""
+"""The panel that shows how much past gradients count."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from widgets.parts._controls import shared
 from widgets.parts._panel import Panel, columns, guarded, table
 from widgets.parts._picture import Picture
 
+__all__ = ["SmoothingPanel"]
+
 _KINDS = {
     "momentum: beta^k": ("beta", momentum_weights),
     "RMSProp's mean: (1 - gamma) gamma^k": ("gamma", mean_weights),
@@ -21,14 +23,16 @@ _VALUES = (0.5, 0.9, 0.95, 0.99)
 
 
 class SmoothingPanel(Panel):
-    """The weight of the gradient of k steps ago, for several decay factors at once.
+    """Shows the weight of the gradient of k steps ago, for several decay factors.
 
     Attributes:
-        weights: Weights by decay factor, as shown: float64 arrays.
+        weights: The weights shown, by decay factor: float64 arrays.
     """
 
+    dom_class = "keraslr-smoothing-panel"
+
     def __init__(self) -> None:
-        super().__init__("keraslr-smoothing-panel")
+        super().__init__()
         self.weights: dict[float, np.ndarray] = {}
         self.kind = ipywidgets.Dropdown(options=list(_KINDS), **shared("weights"))
         self.steps = ipywidgets.IntSlider(value=60, min=10, max=500, **shared("steps back"))

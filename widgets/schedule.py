@@ -1,4 +1,4 @@
-"""A strategy, its parameters as sliders, and its curve."""
+"""The panel that shows a strategy, its parameters as sliders, and its curve."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ from widgets.parts._controls import shared
 from widgets.parts._downloads import csv_text, link
 from widgets.parts._panel import GOOD, Panel, columns, dispose, guarded, table
 from widgets.parts._picture import Picture
+from widgets.parts._run_settings import size_control
 from widgets.parts._schedule_form import ScheduleForm
+
+__all__ = ["SchedulePanel"]
 
 MOST_PINS = 8
 _MOST_ROWS = 100_000
@@ -26,13 +29,13 @@ _MOST_ROWS = 100_000
 
 @dataclasses.dataclass(frozen=True)
 class Pin:
-    """A curve that is kept to compare with.
+    """A curve that stays in the picture for comparison.
 
     Attributes:
-        label: Its name in the legend.
-        schedule: The schedule, counted in optimizer steps.
+        label: Name in the legend.
+        schedule: Schedule, counted in optimizer steps.
         epochs: Length of its run.
-        summary: Its rates over that.
+        summary: Rates of the run.
     """
 
     label: str
@@ -42,11 +45,11 @@ class Pin:
 
 
 class SchedulePanel(Panel):
-    """Choose a strategy of the catalog, move its sliders, see the curve.
+    """Shows the curve of a strategy of the catalog, with a slider for each parameter.
 
     Attributes:
-        schedule: What is shown, ready for `keras.optimizers`: counted in optimizer steps.
-        pins: The curves that are kept beside it.
+        schedule: The schedule shown, counted in optimizer steps, as `keras.optimizers` takes it.
+        pins: The curves that stay in the picture for comparison.
 
     Args:
         strategy: Name of a strategy of the catalog.
@@ -54,11 +57,16 @@ class SchedulePanel(Panel):
         batch_size: Examples per optimizer step.
         dataset_size: Training examples.
 
+    Raises:
+        TypeError, ValueError: An argument is wrong; the error names it.
+
     Example:
         >>> panel = SchedulePanel("step decay", epochs=20)
         >>> panel.schedule
         PerEpoch(schedule=StepLR(initial_learning_rate=0.1, step_size=10, gamma=0.5), steps_per_epoch=235, smooth=False)
     """  # noqa: E501
+
+    dom_class = "keraslr-schedule-panel"
 
     def __init__(
         self,
@@ -67,21 +75,18 @@ class SchedulePanel(Panel):
         batch_size: int = 256,
         dataset_size: int = 60_000,
     ):
-        super().__init__("keraslr-schedule-panel")
+        super().__init__()
         self.schedule: PerEpoch | None = None
         self.pins: list[Pin] = []
-        self._ready = False
-        self.form = ScheduleForm(strategy, self._draw)
-        self.epochs = ipywidgets.IntSlider(value=epochs, min=1, max=200, **shared("epochs"))
-        self.batch_size = ipywidgets.BoundedIntText(
-            value=batch_size, min=1, max=2**20, **shared("batch size")
-        )
-        self.dataset_size = ipywidgets.BoundedIntText(
-            value=dataset_size, min=1, max=10**9, **shared("training examples")
-        )
+        self.form = ScheduleForm(strategy)
+        self.epochs = size_control("epochs", epochs)
+        self.batch_size = size_control("batch_size", batch_size)
+        self.dataset_size = size_control("dataset_size", dataset_size)
         self.scaling = ipywidgets.Checkbox(
             value=False,
-            **shared("linear scaling", "Rates in proportion to the batch size: as set at 256."),
+            **shared(
+                "linear scaling", "Rates in proportion to the batch size; the sliders hold for 256."
+            ),
         )
         self.log_axis = ipywidgets.Checkbox(value=False, **shared("log axis"))
         self.form.common.children = (
@@ -112,6 +117,7 @@ class SchedulePanel(Panel):
         shown = ipywidgets.VBox([self.picture], layout={"flex": "1 1 480px", "min_width": "300px"})
         beside = ipywidgets.VBox([self.numbers, self.epoch], layout={"flex": "0 0 190px"})
         self.fill([self.form, columns(shown, beside), self.message, self.tabs])
+        self.form.on_change(self._draw)
         for widget in (
             self.epochs, self.batch_size, self.dataset_size, self.scaling, self.log_axis,
         ):  # fmt: skip
@@ -120,17 +126,16 @@ class SchedulePanel(Panel):
         self.tabs.observe(self._show_code, "selected_index")
         self.pin.on_click(self._pin)
         self.clear.on_click(self._unpin_all)
-        self._ready = True
         self._show_pins()
         self._draw()
 
     @property
     def steps_per_epoch(self) -> int:
-        """Optimizer steps per epoch; the last one takes what is left."""
+        """Optimizer steps per epoch; the last step takes the remaining examples."""
         return math.ceil(self.dataset_size.value / self.batch_size.value)
 
     def in_epochs(self) -> Schedule:
-        """The schedule counted in epochs, for a run of another batch size or dataset.
+        """Returns the schedule counted in epochs, for another batch size or dataset.
 
         Raises:
             TypeError, ValueError: A parameter is wrong; the error names it.
@@ -138,7 +143,7 @@ class SchedulePanel(Panel):
         return self.form.in_epochs(self._factor())
 
     def load(self, strategy: str, **values: Any) -> None:
-        """Shows a strategy with the catalog's values, but for those that are given.
+        """Shows a strategy with the given values, and the catalog's for the others.
 
         Raises:
             TypeError, ValueError: There is no such strategy or parameter; the error names it.
@@ -154,10 +159,8 @@ class SchedulePanel(Panel):
 
     @guarded
     def _draw(self, _: Any = None) -> None:
-        if not self._ready:
-            return
         epochs, steps_per_epoch = self.epochs.value, self.steps_per_epoch
-        # An error leaves the last good curve: the message says what is wrong with the new one.
+        # After an error the last good curve stays, and the message says what is wrong.
         schedule = self.form.in_steps(steps_per_epoch, self._factor())
         summary = summarize(schedule, epochs * steps_per_epoch)
         self.schedule, self._summary = schedule, summary
@@ -166,7 +169,7 @@ class SchedulePanel(Panel):
         curves += [(pin.label, pin.summary, pin.schedule.steps_per_epoch) for pin in self.pins]
         self.chart.draw(curves, unit="epoch", log=self.log_axis.value)
         self.picture.show()
-        # What is said of it comes after what the hand waits for.
+        # The findings come last, because a person who moves a slider waits for the picture.
         findings = check(schedule, epochs * steps_per_epoch, steps_per_epoch)
         if findings:
             self.say(*map(str, findings), colour="#9a5b00")
@@ -198,7 +201,7 @@ class SchedulePanel(Panel):
 
     @guarded
     def _show_code(self, _: Any = None) -> None:
-        # Only where it is seen: the picture must not wait for it.
+        # Only while the tab is open: the picture must not wait for the code.
         if self.schedule is None or self.tabs.selected_index != 1:
             return
         epochs, batch_size = self.epochs.value, self.batch_size.value
@@ -234,7 +237,9 @@ class SchedulePanel(Panel):
         if self.schedule is None:
             return
         if len(self.pins) == MOST_PINS:
-            raise ValueError(f"{MOST_PINS} curves are pinned, which is the most: remove one first.")
+            raise ValueError(
+                f"{MOST_PINS} curves are pinned, which is the maximum: remove one first."
+            )
         label, taken = self.form.label, {pin.label for pin in self.pins}
         number = 1
         while label in taken:
@@ -271,8 +276,25 @@ class SchedulePanel(Panel):
             )
             rows.append(ipywidgets.HBox([remove, ipywidgets.HTML(swatch)]))
         if not rows:
-            rows = [ipywidgets.HTML(f"Up to {MOST_PINS} curves stay in the picture to compare.")]
+            rows = [
+                ipywidgets.HTML(
+                    f"Up to {MOST_PINS} pinned curves stay in the picture for comparison."
+                )
+            ]
         old = self._pinned.children
         self._pinned.children = rows
         dispose(*old)
         self.clear.disabled = not self.pins
+
+
+def schedule_panel_or_none(panel: Any) -> SchedulePanel | None:
+    """Returns the panel that another panel was given to read schedules from.
+
+    Raises:
+        TypeError: The argument is neither a `SchedulePanel` nor None.
+    """
+    if panel is not None and not isinstance(panel, SchedulePanel):
+        raise TypeError(
+            f"schedule_panel must be a SchedulePanel or None. Received: schedule_panel={panel!r}"
+        )
+    return panel

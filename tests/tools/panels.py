@@ -1,0 +1,48 @@
+"""What tests of the panels share: reading what a panel says, and ticking as a page does."""
+
+from __future__ import annotations
+
+import html
+import re
+import time
+
+from waiting import PATIENCE
+
+from widgets import TrainingPanel
+
+
+def text(widget):
+    """What an HTML widget says."""
+    return html.unescape(re.sub("<[^>]*>", "", widget.value))
+
+
+def is_picture(widget):
+    return bytes(widget.value).startswith(b"\x89PNG")
+
+
+def ticking(panel, until):
+    """Ticks as a page would, until something is so."""
+    end = time.monotonic() + PATIENCE
+    while not until():
+        assert time.monotonic() < end, f"it did not come about; {text(panel.message)}"
+        time.sleep(0.02)
+        if panel.clock.on:
+            panel._tick()
+    if panel.clock.on:
+        panel._tick()
+
+
+def ended(panel):
+    ticking(panel, lambda: not panel.under_way)
+
+
+def at_step(panel, step):
+    """Ticks until the run has done that many steps."""
+    ticking(panel, lambda: len(panel.run.result.loss) >= step)
+
+
+def learning(**settings):
+    """A training panel whose LeNet learns the digits."""
+    panel = TrainingPanel(**{"dataset": "digits", "epochs": 2, "batch_size": 64} | settings)
+    panel.form.controls["initial_learning_rate"].value = 0.05
+    return panel
