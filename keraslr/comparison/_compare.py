@@ -19,6 +19,7 @@ from keraslr.jobs import _dispatch, _processes
 from keraslr.jobs._dispatch import Progress
 from keraslr.schedules import Schedule
 from keraslr.training import Result, Run
+from keraslr.training._run import require_dataset
 
 # Runs that need no other start.
 _ENDED = ("finished", "diverged")
@@ -98,6 +99,7 @@ def compare(
         )
     if clock not in ("step", "epoch"):
         raise ValueError(f'clock must be "step" or "epoch". Received: clock={clock!r}')
+    require_dataset(dataset)
     require_tensorflow()  # before anything is downloaded
     data = datasets.load(dataset) if isinstance(dataset, str) else dataset
     batch_size = Number("", int, at_least=1).validated("batch_size", batch_size)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import dataclasses
 import gc
+import inspect
 import os
 import tempfile
 import threading
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 _Value = TypeVar("_Value")
 
 _RATE = Number("", float, at_least=0)
+_STEP = Number("", int, at_least=0, at_most=MAX_TICKS)
 _EPOCHS = Number("", int, at_least=1, at_most=MAX_TICKS)
 
 # For so many seconds a question waits for the step that is under way.
@@ -76,6 +78,9 @@ class SteeredSchedule(keras.optimizers.schedules.LearningRateSchedule):
     """
 
     def __init__(self, schedule: Schedule | float, first_step: int):
+        if not isinstance(schedule, Schedule):
+            schedule = _RATE.validated("schedule", schedule)
+        first_step = _STEP.validated("first_step", first_step)
         self._schedule, self._first_step = schedule, first_step
         self._held = keras.Variable(_NOT_HELD, trainable=False, dtype="float32", name="held_rate")
 
@@ -142,9 +147,15 @@ class LiveRun:
         on_progress: Callable[[Result], None] | None = None,
         _origin: _Origin | None = None,
     ):
-        if not isinstance(run, Run) and not callable(run):
+        if not isinstance(run, Run) and not _is_description(run):
             raise TypeError(
-                f"run must be a Run or a function that returns one. Received: run={run!r}"
+                "run must be a Run, as keraslr.training.Run(name, schedule, dataset, model) makes "
+                f"it, or a function without arguments that returns one. Received: run={run!r}"
+            )
+        if on_progress is not None and not callable(on_progress):
+            raise TypeError(
+                "on_progress must be a function of the result, or None. "
+                f"Received: on_progress={on_progress!r}"
             )
         self.run = run if isinstance(run, Run) else None
         self._describe: Callable[[], Any] = run if callable(run) else lambda: run
@@ -584,6 +595,19 @@ class LiveRun:
             run["steered"] = steered
         # Another dict, since somebody may be writing this one down.
         self.result.run = run
+
+
+def _is_description(run: Any) -> bool:
+    """Whether this can be called without arguments, and is no class and no model."""
+    if not callable(run) or isinstance(run, type | keras.layers.Layer):
+        return False
+    try:
+        inspect.signature(run).bind()
+    except TypeError:
+        return False
+    except ValueError:
+        pass  # a builtin without a signature
+    return True
 
 
 # Those that were started and are still referred to.

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from keraslr._environment import require_tensorflow, versions
+from keraslr.datasets import Dataset
 from keraslr.training._result import Progress, Result
-from keraslr.training._run import Run, dataset_of
+from keraslr.training._run import Run, dataset_of, require_run
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -59,6 +60,10 @@ def train(
         OSError: The backup cannot be written; the error names the path.
         ClusterError: Another worker is gone. Start all again, and they go on from the backup.
     """
+    require_run(run)
+    for name, function in (("on_progress", on_progress), ("should_stop", should_stop)):
+        if function is not None and not callable(function):
+            raise TypeError(f"{name} must be a function or None. Received: {name}={function!r}")
     require_tensorflow()
     from keraslr.training import _cluster
     from keraslr.training._backup import Backup
@@ -69,7 +74,9 @@ def train(
     data = dataset_of(run)
     result = Result({**run.description(), "dataset": data.name}, versions=versions())
     state = None
-    kept = None if backup is None else Backup(backup, run)
+    # By the dataset's own name: what "auto" means may change.
+    named = run if isinstance(run.dataset, Dataset) else dataclasses.replace(run, dataset=data.name)
+    kept = None if backup is None else Backup(backup, named)
     if kept is not None and (found := kept.read()) is not None:
         before, state = found
         result = dataclasses.replace(before, versions=result.versions)
