@@ -31,6 +31,8 @@ __all__ = [
 ]
 
 NAMES = ("auto", "fashion_mnist", "digits")
+IMAGE_SHAPE = (28, 28, 1)
+CLASSES = 10
 
 _FILES = {
     "train-images-idx3-ubyte.gz": (60_000, 28, 28),
@@ -57,9 +59,12 @@ class Dataset:
     Attributes:
         name: Its name.
         x_train, x_test: uint8 pixels of shape (examples, 28, 28, 1).
-        y_train, y_test: int32 labels of shape (examples,).
+        y_train, y_test: Integer labels from 0 to 9, of shape (examples,).
         substitute: Whether it stands in for the one that was wanted.
         note: A sentence about it for a person.
+
+    Raises:
+        TypeError, ValueError: The arrays are not of this kind; the error names the array.
     """
 
     name: str
@@ -73,11 +78,51 @@ class Dataset:
     def __post_init__(self) -> None:
         for part in ("train", "test"):
             images, labels = getattr(self, f"x_{part}"), getattr(self, f"y_{part}")
+            _require_images(f"x_{part}", images)
+            _require_labels(f"y_{part}", labels)
             if len(images) != len(labels) or len(images) == 0:
                 raise ValueError(
                     f"x_{part} and y_{part} must hold as many examples, at least 1. "
                     f"Received: {len(images)} images, {len(labels)} labels"
                 )
+
+
+def _require_images(name: str, images: Any) -> None:
+    if not isinstance(images, np.ndarray) or images.dtype != np.uint8:
+        raise TypeError(
+            f"{name} must be a uint8 array of pixels from 0 to 255, which training divides by 255: "
+            "for floats x from 0 to 1 give np.round(255 * x).astype(np.uint8). "
+            f"Received: {_described(images)}"
+        )
+    if images.shape[1:] != IMAGE_SHAPE:
+        raise ValueError(
+            f"{name} must have the shape (examples, 28, 28, 1): resize or crop the images, and add "
+            f"the last axis, as in images[..., np.newaxis]. Received: {_described(images)}"
+        )
+
+
+def _require_labels(name: str, labels: Any) -> None:
+    if not isinstance(labels, np.ndarray) or not np.issubdtype(labels.dtype, np.integer):
+        raise TypeError(
+            f"{name} must be an array of integers, the classes from 0 to 9, as labels.astype(int) "
+            f"gives them. Received: {_described(labels)}"
+        )
+    if labels.ndim != 1:
+        raise ValueError(
+            f"{name} must have the shape (examples,): labels.ravel() makes it of a column, "
+            f"labels.argmax(1) of one-hot rows. Received: {_described(labels)}"
+        )
+    if len(labels) and not 0 <= labels.min() <= labels.max() < CLASSES:
+        raise ValueError(
+            f"{name} must be classes from 0 to 9: leave the examples of other classes out. "
+            f"Received: classes from {labels.min()} to {labels.max()}"
+        )
+
+
+def _described(value: Any) -> str:
+    if hasattr(value, "dtype") and hasattr(value, "shape"):
+        return f"{type(value).__name__} of {value.dtype}, shape {tuple(value.shape)}"
+    return type(value).__name__
 
 
 def load(name: str = "auto") -> Dataset:

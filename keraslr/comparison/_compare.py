@@ -20,6 +20,7 @@ from keraslr.jobs._job import Job, Outcome, packed
 from keraslr.jobs._store import Store
 from keraslr.schedules import Schedule
 from keraslr.training import Result, Run, train
+from keraslr.training._run import require_dataset
 
 # Statuses of runs that need not be trained again.
 _ENDED = ("finished", "diverged")
@@ -100,6 +101,7 @@ def compare(
         )
     if clock not in ("step", "epoch"):
         raise ValueError(f'clock must be "step" or "epoch". Received: clock={clock!r}')
+    require_dataset(dataset)
     require_tensorflow()  # before anything is downloaded
     data = datasets.load(dataset) if isinstance(dataset, str) else dataset
     batch_size = Number("", int, at_least=1).validated("batch_size", batch_size)
@@ -126,9 +128,11 @@ def compare(
     processes, threads = _checked_jobs(jobs, threads, executor, len(runs))
     if processes is not None:
         _require_portable(model)
-    asked = [_job(run, epochs * steps_per_epoch) for run in runs]
     store = None if output is None else Store.below(output, _encoded, _decoded)
     known = _by_key(earlier)
+    # A key builds the model, which has to be repeatable for that: only where one is looked up.
+    keyed = store is not None or bool(known)
+    asked = [_job(run, epochs * steps_per_epoch, keyed) for run in runs]
     results = [_found(job, store, known) for job in asked]
     missing = [job for job, result in zip(asked, results, strict=True) if result is None]
     places = {id(job): place for place, job in enumerate(asked)}
@@ -206,8 +210,9 @@ def _clocked(schedule: Schedule | float, steps_per_epoch: int) -> Schedule | flo
     return schedule
 
 
-def _job(run: Run, steps: int) -> Job:
-    return Job("", run.name, run.seed, steps, _trained, {"run": run}, run.key(), True)
+def _job(run: Run, steps: int, keyed: bool) -> Job:
+    digest = run.key() if keyed else ""
+    return Job("", run.name, run.seed, steps, _trained, {"run": run}, digest, True)
 
 
 def _trained(run: Run, report: Callable[[float], None], should_stop: Callable[[], bool]) -> Result:
@@ -249,7 +254,7 @@ def _found(job: Job, store: Store | None, known: Mapping[str, Result]) -> Result
     """Returns the result of the run, if it is stored or known."""
     if store is not None and (written := store.read(job)) is not None:
         return written.result
-    result = known.get(job.digest)
+    result = known.get(job.digest) if known else None
     if store is not None and result is not None:
         store.write(job, Outcome(result, result.wall_time))
     return result

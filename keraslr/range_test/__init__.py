@@ -1,5 +1,6 @@
 """The learning-rate range test: which rate to begin with."""
 
-from keraslr.range_test._find import RangeTest, find_learning_rate
+from keraslr.range_test._find import find_learning_rate
+from keraslr.range_test._rules import RangeTest
 
 __all__ = ["RangeTest", "find_learning_rate"]

@@ -1,4 +1,4 @@
-"""Trains a model for a while, and puts it back as it was."""
+"""Trains a model for some steps, and restores it."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import tensorflow as tf
 
 
 @contextlib.contextmanager
-def borrowed(
+def trained_and_restored(
     model: keras.Model, rate: float, batch: Any
 ) -> Iterator[Callable[[float, Iterator[Any]], float]]:
-    """A function that trains the model one step at a rate and returns the mean loss of its batches.
+    """Yields a function that trains one step at a rate and returns the mean loss of its batches.
 
-    It has an optimizer of its own. At the end the model is as it was.
+    The training has an optimizer of its own. At the end the model is as it was.
     """
     strategy = model.distribute_strategy
     attributes = {"optimizer": model.optimizer, "stop_training": model.stop_training}

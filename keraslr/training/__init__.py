@@ -1,14 +1,16 @@
 """One training run: what it is, how it is trained, and how it is steered while it runs."""
 
-from keraslr.training._live import LiveRun, SteeredSchedule
-from keraslr.training._result import ClusterError, Progress, Record, Result
+from keraslr.training._live import LiveProgress, LiveRun
+from keraslr.training._result import ClusterError, OnProgress, Record, Result
 from keraslr.training._run import Run
+from keraslr.training._steering import SteeredSchedule
 from keraslr.training._train import is_chief, train
 
 __all__ = [
     "ClusterError",
+    "LiveProgress",
     "LiveRun",
-    "Progress",
+    "OnProgress",
     "Record",
     "Result",
     "Run",

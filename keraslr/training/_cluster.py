@@ -62,10 +62,12 @@ def lost_workers_named(strategy: tf.distribute.Strategy | None) -> Iterator[None
 def require_synchronous(strategy: Any, batch_size: int) -> None:
     """A `TypeError` or `ValueError` where the strategy cannot train as one device does."""
     if not isinstance(strategy, tf.distribute.Strategy):
-        raise TypeError(f"strategy must be a tf.distribute.Strategy. Received: {strategy!r}")
+        raise TypeError(
+            f"distribution_strategy must be a tf.distribute.Strategy. Received: {strategy!r}"
+        )
     if isinstance(strategy, tf.distribute.ParameterServerStrategy):
         raise ValueError(
-            "strategy must be a synchronous one, such as MirroredStrategy. "
+            "distribution_strategy must be a synchronous one, such as MirroredStrategy. "
             f"Received: {type(strategy).__name__}"
         )
     if batch_size < strategy.num_replicas_in_sync:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import dataclasses
 import gc
+import inspect
 import os
 import tempfile
 import threading
@@ -19,7 +20,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import keras
 import numpy as np
-from keras import ops
 
 from keraslr._environment import require_tensorflow, versions
 from keraslr._files import write_whole
@@ -29,13 +29,13 @@ from keraslr.schedules import Schedule
 from keraslr.training._priority import give_way
 from keraslr.training._result import Record, Result
 from keraslr.training._run import Run, dataset_of
+from keraslr.training._steering import RATE, SteeredSchedule, write_steering
 
 if TYPE_CHECKING:
     from keraslr.training._trainer import Trainer
 
 _Value = TypeVar("_Value")
 
-_RATE = Number("", float, at_least=0)
 _EPOCHS = Number("", int, at_least=1, at_most=MAX_TICKS)
 
 # For so many seconds a question waits for the step that is under way.
@@ -44,14 +44,13 @@ _PATIENCE = 2.0
 _SLICES = 50
 # For so many seconds the interpreter's end waits for the runs that it stops.
 _LAST_SECONDS = 5.0
-_NOT_HELD = -1.0
 
 # Set once a run has let go of its graphs.
 _LET_GO = threading.Event()
 
 
 @dataclasses.dataclass(frozen=True)
-class Progress:
+class LiveProgress:
     """How far a run is.
 
     Attributes:
@@ -67,28 +66,6 @@ class Progress:
     steps: int | None
     examples_per_second: float | None
     seconds_left: float | None
-
-
-class SteeredSchedule(keras.optimizers.schedules.LearningRateSchedule):
-    """schedule(step - first_step), or the rate that is held.
-
-    That one is a variable, since whatever else a schedule has is frozen in the graph.
-    """
-
-    def __init__(self, schedule: Schedule | float, first_step: int):
-        self._schedule, self._first_step = schedule, first_step
-        self._held = keras.Variable(_NOT_HELD, trainable=False, dtype="float32", name="held_rate")
-
-    def hold(self, rate: float | None) -> None:
-        """Gives this rate from the next step on; None gives the schedule's again."""
-        self._held.assign(_NOT_HELD if rate is None else rate)
-
-    def __call__(self, step: Any) -> Any:
-        """The learning rate of an optimizer step."""
-        planned = self._schedule
-        if isinstance(planned, Schedule):
-            planned = planned(step - self._first_step)
-        return ops.where(self._held >= 0, self._held, planned)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -142,9 +119,15 @@ class LiveRun:
         on_progress: Callable[[Result], None] | None = None,
         _origin: _Origin | None = None,
     ):
-        if not isinstance(run, Run) and not callable(run):
+        if not isinstance(run, Run) and not _is_description(run):
             raise TypeError(
-                f"run must be a Run or a function that returns one. Received: run={run!r}"
+                "run must be a Run, as keraslr.training.Run(name, schedule, dataset, model) makes "
+                f"it, or a function without arguments that returns one. Received: run={run!r}"
+            )
+        if on_progress is not None and not callable(on_progress):
+            raise TypeError(
+                "on_progress must be a function of the result, or None. "
+                f"Received: on_progress={on_progress!r}"
             )
         self.run = run if isinstance(run, Run) else None
         self._describe: Callable[[], Any] = run if callable(run) else lambda: run
@@ -207,14 +190,14 @@ class LiveRun:
         return None if self._trainer is None else self._trainer.steps_per_epoch
 
     @property
-    def progress(self) -> Progress:
+    def progress(self) -> LiveProgress:
         """How far it is, and how fast."""
         done, steps, speed, trainer = len(self.result.loss), self._steps, self._speed, self._trainer
         left = 0.0 if steps == done else None
         if steps is not None and trainer is not None and speed and self._under_way:
             epochs_left = (steps - done) / trainer.steps_per_epoch
             left = epochs_left * len(trainer.data.x_train) / speed
-        return Progress(done, steps, speed, left)
+        return LiveProgress(done, steps, speed, left)
 
     @property
     def planned(self) -> np.ndarray:
@@ -298,7 +281,7 @@ class LiveRun:
         Raises:
             TypeError, ValueError: It is none.
         """
-        self.held_rate = _RATE.validated("rate", rate)
+        self.held_rate = RATE.validated("rate", rate)
 
     def release_rate(self) -> None:
         """Gives the rate back to the schedule, which goes on where it would be without the hand."""
@@ -321,7 +304,7 @@ class LiveRun:
         """
         epochs = _EPOCHS.validated("epochs", epochs)
         if learning_rate is not None:
-            learning_rate = _RATE.validated("learning_rate", learning_rate)
+            learning_rate = RATE.validated("learning_rate", learning_rate)
         with self._changed:
             if self._state not in ("finished", "stopped"):
                 raise RuntimeError(
@@ -564,7 +547,7 @@ class LiveRun:
         return not paused
 
     def _ended(self) -> bool:
-        self._write_steering()  # what was held for steps that did not come is not written
+        write_steering(self.result)  # what was held for steps that did not come is not written
         self._state, self._under_way = self.result.status, False
         self._changed.notify_all()
         return True
@@ -573,17 +556,20 @@ class LiveRun:
         assert self._steered is not None
         rate = self.held_rate
         self._steered.hold(rate)
-        self._write_steering([len(self.result.loss), rate])
+        write_steering(self.result, [len(self.result.loss), rate])
 
-    def _write_steering(self, entry: list[Any] | None = None) -> None:
-        run, done = dict(self.result.run), len(self.result.loss)
-        steered = [each for each in run.pop("steered", []) if each[0] < done]
-        if entry is not None and entry[1] != (steered[-1][1] if steered else None):
-            steered.append(entry)
-        if steered:
-            run["steered"] = steered
-        # Another dict, since somebody may be writing this one down.
-        self.result.run = run
+
+def _is_description(run: Any) -> bool:
+    """Whether this can be called without arguments, and is no class and no model."""
+    if not callable(run) or isinstance(run, type | keras.layers.Layer):
+        return False
+    try:
+        inspect.signature(run).bind()
+    except TypeError:
+        return False
+    except ValueError:
+        pass  # a builtin without a signature
+    return True
 
 
 # Those that were started and are still referred to.

@@ -11,9 +11,7 @@ The model and the optimizer are plain Keras, and the numbers those of `fit` with
 from __future__ import annotations
 
 import os
-import threading
 import time
-import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,6 +20,7 @@ import numpy as np
 import tensorflow as tf
 
 from keraslr.datasets import Dataset
+from keraslr.training._data import OnDevice
 
 # A slice takes about this long: short enough to stop in, long enough to cost nothing.
 _SLICE_SECONDS = 0.2
@@ -32,41 +31,13 @@ TEST_BATCH = 1000
 
 
 def _steps_asked_for() -> int | None:
-    """Steps of each slice, where the environment says so."""
+    """Returns the steps of each slice that the environment sets, if it does."""
     said = os.environ.get(SLICE_STEPS)
     if not said:
         return None
     if not said.isdecimal() or int(said) < 1:
         raise ValueError(f"{SLICE_STEPS} must be an integer >= 1. Received: {said!r}")
     return int(said)
-
-
-class _OnDevice:
-    """A dataset's arrays as tensors. Loops that train on the dataset at one time share them.
-
-    Attributes:
-        train, test: Images (uint8) and labels.
-    """
-
-    _all: weakref.WeakValueDictionary[tuple[int, str], _OnDevice] = weakref.WeakValueDictionary()
-    _lock = threading.Lock()
-
-    def __init__(self, data: Dataset):
-        self._data = data  # or another dataset might get its id
-        # int64, because TensorFlow keeps int32 tensors in the host's memory also on a GPU.
-        self.train = tf.constant(data.x_train), tf.constant(data.y_train, tf.int64)
-        self.test = tf.constant(data.x_test), tf.constant(data.y_test, tf.int64)
-
-    @classmethod
-    def of(cls, data: Dataset) -> _OnDevice:
-        """Those that there are, or new ones; they go with the last loop that has them."""
-        # Where TensorFlow would put them now: that depends on the scope that the caller is in.
-        key = id(data), tf.constant(0, tf.int64).device
-        with cls._lock:
-            held = cls._all.get(key)
-            if held is None:
-                held = cls._all[key] = cls(data)
-            return held
 
 
 class Loop:
@@ -96,7 +67,7 @@ class Loop:
         self._order = tf.range(self.examples, dtype=tf.int64)
 
     def _placed(self, data: Dataset) -> Any:
-        return _OnDevice.of(data)
+        return OnDevice.of(data)
 
     def _device(self) -> str:
         return self._data.train[0].device.rpartition("device:")[2]

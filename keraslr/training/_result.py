@@ -131,7 +131,7 @@ class Record:
 
 
 # Called after each slice of an epoch with the steps done, the steps in all, and the result so far.
-Progress = Callable[[int, int, Result], None]
+OnProgress = Callable[[int, int, Result], None]
 
 
 class ClusterError(RuntimeError):

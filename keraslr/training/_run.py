@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import math
-import types
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -19,6 +19,8 @@ from keraslr.datasets import Dataset
 from keraslr.models import INITIALIZATIONS, MODELS
 from keraslr.scaling import linear_scaling
 from keraslr.schedules import ChainedScheduler, ConstantLR, LinearLR, PerEpoch, Schedule
+from keraslr.training._identity import model_digest
+from keraslr.training._model import built_model, require_builder
 
 _COUNT = Number("", int, at_least=1, at_most=MAX_TICKS)
 
@@ -32,7 +34,7 @@ class Run:
         schedule: A keraslr schedule, or a constant learning rate > 0.
         dataset: "auto", "fashion_mnist", "digits" or a `Dataset`.
         model: "lenet", or a function of a seed that builds a Keras model from float images in
-            [0, 1] to logits.
+            [0, 1] to ten logits, without softmax.
         initialization: First weights of a named model, "pytorch" or "keras".
         optimizer: Name of a class of `keras.optimizers` or, where that has none of the name, of
             `keraslr.optimizers`.
@@ -60,12 +62,10 @@ class Run:
         if not isinstance(self.schedule, Schedule):
             rate = Number("", float, above=0).validated("schedule", self.schedule)
             object.__setattr__(self, "schedule", rate)
-        if not isinstance(self.dataset, Dataset) and self.dataset not in datasets.NAMES:
-            raise ValueError(
-                f"dataset must be a Dataset or one of {', '.join(datasets.NAMES)}. "
-                f"Received: dataset={self.dataset!r}"
-            )
-        if not callable(self.model) and self.model not in MODELS:
+        require_dataset(self.dataset)
+        if not isinstance(self.model, str):
+            require_builder(self.model)
+        elif self.model not in MODELS:
             raise ValueError(
                 f"model must be a function that builds one, or one of {', '.join(MODELS)}. "
                 f"Received: model={self.model!r}"
@@ -168,13 +168,57 @@ class Run:
         return dataclasses.replace(self, schedule=scaled, batch_size=batch_size)
 
     def key(self) -> str:
-        """A short hash of the description: equal for equal runs, and fit for a file's name."""
-        text = json.dumps(self.description(), sort_keys=True)
+        """Returns a short hash of the run: equal for equal runs, and fit for a file's name.
+
+        It counts what the model is, and not how the function that builds it is called: config,
+        compile settings, first weights, and code that is not Keras's. The function is called for
+        that, once or twice, and the digest is kept with this object.
+
+        Raises:
+            TypeError, ValueError: The model is not one that can be trained, or is another one each
+                time that it is built.
+        """
+        what = self.description()
+        policy = keras.config.dtype_policy().name
+        if not isinstance(self.model, str):
+            # Not in a field: equal runs stay equal.
+            digests = self.__dict__.setdefault("_model_digests", {})
+            if policy not in digests:
+                digests[policy] = model_digest(self.model, self.seed)
+            what["model"] = digests[policy]
+        if policy != "float32":
+            what["dtype_policy"] = policy
+        text = json.dumps(what, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
+def require_dataset(dataset: Any) -> None:
+    """Raises a `TypeError` or `ValueError` unless it is a dataset or the name of one."""
+    names = ", ".join(datasets.NAMES)
+    if isinstance(dataset, str):
+        if dataset not in datasets.NAMES:
+            raise ValueError(
+                f"dataset must be a Dataset or one of {names}. Received: dataset={dataset!r}"
+            )
+    elif not isinstance(dataset, Dataset):
+        raise TypeError(
+            f"dataset must be a Dataset or one of {names}: make arrays a dataset with "
+            "keraslr.datasets.Dataset(name, x_train, y_train, x_test, y_test). "
+            f"Received: dataset of type {type(dataset).__name__}"
+        )
+
+
+def require_run(run: Any) -> None:
+    """Raises a `TypeError` unless it is a `Run`."""
+    if not isinstance(run, Run):
+        raise TypeError(
+            "run must be a Run, as keraslr.training.Run(name, schedule, dataset, model) makes it. "
+            f"Received: run={run!r}"
+        )
+
+
 def dataset_of(run: Run) -> Dataset:
-    """What it is trained on, loaded.
+    """Returns the dataset that the run is trained on, loaded.
 
     Raises:
         DatasetError: It cannot be had, or is damaged.
@@ -186,7 +230,7 @@ def model_of(run: Run) -> keras.Model:
     """A new model of the kind that the run trains."""
     if isinstance(run.model, str):
         return MODELS[run.model](initialization=run.initialization, seed=run.seed)
-    return run.model(run.seed)
+    return built_model(run.model, run.seed)
 
 
 def optimizer_of(run: Run, learning_rate: Any) -> keras.Optimizer:
@@ -205,16 +249,10 @@ def _data_digest(data: Dataset) -> str:
 
 
 def _function_name(function: Callable[..., Any]) -> str:
-    """Its name and, since a notebook's next cell may have another one of that name, its code's."""
+    if isinstance(function, functools.partial):
+        return _function_name(function.func)
     named = function if hasattr(function, "__qualname__") else type(function)
-    name = f"{named.__module__}.{named.__qualname__}"
-    code = getattr(function, "__code__", None)
-    if code is None:
-        return name
-    # Nested code objects show their address, so they are left out.
-    constants = [each for each in code.co_consts if not isinstance(each, types.CodeType)]
-    text = f"{code.co_code!r} {constants!r} {code.co_names!r}"
-    return f"{name} {hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    return f"{named.__module__}.{named.__qualname__}"
 
 
 def _optimizer(name: Any) -> Any:

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from keraslr._environment import require_tensorflow, versions
-from keraslr.training._result import Progress, Result
-from keraslr.training._run import Run, dataset_of
+from keraslr.datasets import Dataset
+from keraslr.training._result import OnProgress, Result
+from keraslr.training._run import Run, dataset_of, require_run
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -18,9 +19,9 @@ if TYPE_CHECKING:
 def train(
     run: Run,
     *,
-    strategy: tf.distribute.Strategy | None = None,
+    distribution_strategy: tf.distribute.Strategy | None = None,
     backup: str | os.PathLike[str] | None = None,
-    on_progress: Progress | None = None,
+    on_progress: OnProgress | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> Result:
     """Trains a model as described.
@@ -36,9 +37,9 @@ def train(
     Args:
         run: What to train. Its `batch_size` is that of all replicas together; see
             `Run.on_replicas`.
-        strategy: A synchronous `tf.distribute.Strategy`, such as `MirroredStrategy` for the GPUs of
-            a machine, or `MultiWorkerMirroredStrategy`, under which all workers call this with the
-            same run. None for one device.
+        distribution_strategy: A synchronous `tf.distribute.Strategy`, such as `MirroredStrategy`
+            for the GPUs of a machine, or `MultiWorkerMirroredStrategy`, under which all workers
+            call this with the same run. None for one device.
         backup: Folder in which the run is kept after each epoch, and from which another call with
             the same run goes on, after a crash or a stop, with the same numbers. One that has
             finished is not trained again, until its file is deleted. Of several workers only the
@@ -59,30 +60,43 @@ def train(
         OSError: The backup cannot be written; the error names the path.
         ClusterError: Another worker is gone. Start all again, and they go on from the backup.
     """
+    require_run(run)
+    for name, function in (("on_progress", on_progress), ("should_stop", should_stop)):
+        if function is not None and not callable(function):
+            raise TypeError(f"{name} must be a function or None. Received: {name}={function!r}")
     require_tensorflow()
     from keraslr.training import _cluster
     from keraslr.training._backup import Backup
     from keraslr.training._trainer import Trainer
 
-    if strategy is not None:
-        _cluster.require_synchronous(strategy, run.batch_size)
+    if distribution_strategy is not None:
+        _cluster.require_synchronous(distribution_strategy, run.batch_size)
     data = dataset_of(run)
     result = Result({**run.description(), "dataset": data.name}, versions=versions())
     state = None
-    kept = None if backup is None else Backup(backup, run)
+    # By the dataset's own name: what "auto" means may change.
+    named = run if isinstance(run.dataset, Dataset) else dataclasses.replace(run, dataset=data.name)
+    kept = None if backup is None else Backup(backup, named)
     if kept is not None and (found := kept.read()) is not None:
         before, state = found
         result = dataclasses.replace(before, versions=result.versions)
     epochs = len(result.train_loss)
-    trainer = Trainer(run, data, result, first_epoch=epochs, state=state, strategy=strategy)
+    trainer = Trainer(
+        run,
+        data,
+        result,
+        first_epoch=epochs,
+        state=state,
+        distribution_strategy=distribution_strategy,
+    )
 
     def keep() -> None:
-        if kept is not None and is_chief(strategy):
+        if kept is not None and is_chief(distribution_strategy):
             kept.write(result, trainer.state())
 
     try:
-        with _cluster.lost_workers_named(strategy):
-            if _cluster.mean_over_workers(strategy, epochs) != epochs:
+        with _cluster.lost_workers_named(distribution_strategy):
+            if _cluster.mean_over_workers(distribution_strategy, epochs) != epochs:
                 raise ValueError(
                     "backup must be a folder that all workers see: they found different epochs. "
                     f"Received: backup={os.fspath(backup or '')!r}, {epochs} epochs here"
@@ -93,13 +107,13 @@ def train(
     return result
 
 
-def is_chief(strategy: tf.distribute.Strategy | None) -> bool:
+def is_chief(distribution_strategy: tf.distribute.Strategy | None) -> bool:
     """Whether this process is the one of a strategy's workers that writes results.
 
     True without a strategy, and where all replicas are in one process.
     """
-    if strategy is None:
+    if distribution_strategy is None:
         return True
     from keraslr.training import _cluster
 
-    return _cluster.is_chief(strategy)
+    return _cluster.is_chief(distribution_strategy)

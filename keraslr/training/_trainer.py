@@ -13,7 +13,7 @@ import numpy as np
 
 from keraslr.datasets import Dataset
 from keraslr.training._loop import Loop
-from keraslr.training._result import Progress, Result
+from keraslr.training._result import OnProgress, Result
 from keraslr.training._run import Run, model_of, optimizer_of
 
 
@@ -29,7 +29,7 @@ class Trainer:
         learning_rate: A function of the optimizer's step in place of the run's schedule.
         first_epoch: Number of the first epoch: the order of the examples depends on it.
         state: What `state` of a trainer of such a run gave, to begin from; None for first weights.
-        strategy: A `tf.distribute.Strategy` to train under; None for one device.
+        distribution_strategy: A `tf.distribute.Strategy` to train under; None for one device.
 
     Attributes:
         optimizer: None until it is made, and so is the model in the result.
@@ -51,7 +51,7 @@ class Trainer:
         learning_rate: Any = None,
         first_epoch: int = 0,
         state: Sequence[np.ndarray] | None = None,
-        strategy: Any = None,
+        distribution_strategy: Any = None,
     ):
         self.run, self.data, self.result = run, data, result
         self.optimizer: Any = None
@@ -64,7 +64,7 @@ class Trainer:
         self._first_state = state
         self._loop: Any = None
         self._model: Any = None
-        self._strategy = strategy
+        self._strategy = distribution_strategy
         self._watch = _Stopwatch(result.wall_time)
 
     @property
@@ -98,7 +98,7 @@ class Trainer:
     def advance(
         self,
         epochs: int,
-        on_progress: Progress | None = None,
+        on_progress: OnProgress | None = None,
         should_stop: Callable[[], bool] | None = None,
         on_epoch: Callable[[], None] | None = None,
     ) -> None:
@@ -119,7 +119,7 @@ class Trainer:
     def _advanced(
         self,
         epochs: int,
-        on_progress: Progress | None,
+        on_progress: OnProgress | None,
         should_stop: Callable[[], bool] | None,
         on_epoch: Callable[[], None] | None,
     ) -> str:
@@ -181,7 +181,7 @@ class Trainer:
     def _variables(self) -> list[Any]:
         return [*self._model.variables, *self.optimizer.variables]
 
-    def _epoch(self, on_progress: Progress | None, told: Callable[[], bool]) -> str:
+    def _epoch(self, on_progress: OnProgress | None, told: Callable[[], bool]) -> str:
         """Trains an epoch into the result; returns the status after it."""
         loop, result, epoch = self._loop, self.result, self.epochs_begun
         begin, first_of_epoch, done = self.seconds, len(result.loss), 0

@@ -13,7 +13,7 @@ import tensorflow as tf
 import keraslr
 from keraslr import RangeTest, find_learning_rate
 from keraslr.models import lenet
-from keraslr.range_test._find import _longest_decrease
+from keraslr.range_test._rules import _longest_decrease
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(200, 6)).astype("float32")

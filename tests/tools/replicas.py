@@ -64,20 +64,22 @@ def devices(folder: Path) -> None:
     strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
     for name, run in RUNS.items():
         train(run).save(folder / f"{name} on one.json")
-        train(run, strategy=strategy).save(folder / f"{name} on both.json")
+        train(run, distribution_strategy=strategy).save(folder / f"{name} on both.json")
     seen: list[int] = []
     # Within the third epoch, whatever the length of the other runs' slices.
     before = os.environ.get(SLICE_STEPS, "")
     os.environ[SLICE_STEPS] = "5"
     train(
-        LENET, strategy=strategy, backup=folder / "backup",
+        LENET, distribution_strategy=strategy, backup=folder / "backup",
         on_progress=lambda done, *_: seen.append(done),
         should_stop=lambda: bool(seen) and seen[-1] > 2 * STEPS,
     ).save(folder / "stopped.json")  # fmt: skip
     os.environ[SLICE_STEPS] = before
-    train(LENET, strategy=strategy, backup=folder / "backup").save(folder / "resumed.json")
+    train(LENET, distribution_strategy=strategy, backup=folder / "backup").save(
+        folder / "resumed.json"
+    )
     try:
-        train(Run("it", 0.1, dataset="digits", batch_size=1), strategy=strategy)
+        train(Run("it", 0.1, dataset="digits", batch_size=1), distribution_strategy=strategy)
     except ValueError as error:
         print(error)
 
@@ -97,7 +99,9 @@ def worker(folder: Path, index: str, addresses: str, epoch: str = "") -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     try:
-        result = train(LENET, strategy=strategy, backup=folder / "backup", on_progress=tell)
+        result = train(
+            LENET, distribution_strategy=strategy, backup=folder / "backup", on_progress=tell
+        )
     except ClusterError as error:
         print(json.dumps({"error": str(error)}), flush=True)
         os._exit(3)

@@ -135,10 +135,12 @@ def test_one_device_of_a_strategy_is_one_device():
     strategy = tf.distribute.OneDeviceStrategy("/cpu:0")
     assert is_chief(strategy)
     assert is_chief(None)
-    assert_same_run(train(run), train(run, strategy=strategy))
+    assert_same_run(train(run), train(run, distribution_strategy=strategy))
 
 
 @pytest.mark.parametrize("strategy", ["mirrored", tf.distribute.MirroredStrategy])
 def test_a_strategy_must_be_one(strategy):
-    with pytest.raises(TypeError, match=r"strategy must be a tf.distribute.Strategy. Received:"):
-        train(Run("it", 0.1, dataset="digits"), strategy=strategy)
+    with pytest.raises(
+        TypeError, match=r"distribution_strategy must be a tf.distribute.Strategy. Received:"
+    ):
+        train(Run("it", 0.1, dataset="digits"), distribution_strategy=strategy)

@@ -164,7 +164,9 @@ def test_a_function_may_say_what_to_train(run):
 
 @pytest.mark.parametrize("wrong", [0.1, "SGD", None])
 def test_only_a_run_can_be_run(wrong):
-    with pytest.raises(TypeError, match="run must be a Run or a function that returns one"):
+    with pytest.raises(
+        TypeError, match=r"run must be a Run.* or a function without arguments that returns one"
+    ):
         LiveRun(wrong)
 
 

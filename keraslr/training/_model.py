@@ -1,0 +1,130 @@
+"""A run's model: built by a function of a seed, and refused unless the loop can train it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+
+from keraslr.datasets import CLASSES, IMAGE_SHAPE
+
+_LOGITS = "model must end in ten logits, of shape (batch, 10), without softmax or sigmoid"
+_REMEDY = "leave the last activation out, as in keras.layers.Dense(10)"
+
+# Layers and operations that leave the values of a tensor as they are.
+_NEUTRAL = ("Cast", "Dropout", "Flatten", "Identity", "Reshape")
+_PROBABILITIES = ("HardSigmoid", "Sigmoid", "Softmax")
+
+
+def require_builder(model: Any) -> None:
+    """Raises a `TypeError` unless the model is a function of a seed, as far as can be seen."""
+    if isinstance(model, keras.layers.Layer):
+        raise TypeError(
+            "model must be a function of a seed that builds a Keras model, not a built model: put "
+            f"what builds it into a function, def build(seed): .... Received: model={model!r}"
+        )
+    if not callable(model):
+        raise TypeError(
+            "model must be the name of a model or a function of a seed that builds a Keras model, "
+            f"def build(seed): .... Received: model={model!r}"
+        )
+    try:
+        inspect.signature(model).bind(0)
+    except ValueError:
+        pass  # a builtin without a signature
+    except TypeError as error:
+        raise TypeError(
+            "model must be a function of one argument, the seed of the first weights, "
+            f"def build(seed): .... Received: model={model!r} ({error})"
+        ) from None
+
+
+def built_model(build: Callable[[int], Any], seed: int) -> keras.Model:
+    """Returns a new model, once it is known to be one that the loop can train.
+
+    Raises:
+        TypeError: The function returned something other than a Keras model.
+        ValueError: The model does not end in ten logits.
+    """
+    model = build(seed)
+    if not isinstance(model, keras.Model):
+        raise TypeError(
+            "model must be a function of a seed that returns a keras.Model. "
+            f"Received: {model!r} from {build!r}"
+        )
+    _require_logits(model)
+    return model
+
+
+def _require_logits(model: keras.Model) -> None:
+    if not model.built:
+        model(_images())  # which makes its variables
+    last = _last_operation(model)
+    shape: Any
+    if last is None:
+        # Its own `call` may do anything, so that only its answers tell.
+        outputs = model(_images(), training=False)
+        shape = tuple(outputs.shape) if hasattr(outputs, "shape") else None
+        said = _probabilities_in(outputs) if _is_logits(shape) else ""
+    else:
+        shape = model.output_shape
+        said = _probabilities_of(last)
+    if not _is_logits(shape):
+        raise ValueError(
+            f"{_LOGITS}: make the last layer keras.layers.Dense(10). "
+            f"Received: {model.name!r} with outputs of shape {shape}"
+        )
+    if said:
+        raise ValueError(f"{_LOGITS}: {_REMEDY}. Received: {model.name!r}, which ends in {said}")
+
+
+def _images() -> Any:
+    images = np.random.default_rng(0).random((4, *IMAGE_SHAPE), np.float32)
+    return keras.ops.convert_to_tensor(images)
+
+
+def _is_logits(shape: Any) -> bool:
+    return isinstance(shape, tuple | list) and len(shape) == 2 and shape[1] == CLASSES
+
+
+def _last_operation(model: keras.Model) -> Any:
+    """Returns what computes the outputs; None where that is not one of Keras's own operations."""
+    outputs = getattr(model, "outputs", None)
+    if not outputs:
+        return None
+    operation, node, _ = outputs[0]._keras_history
+    while _is_neutral(operation):
+        history = getattr(operation._inbound_nodes[node].input_tensors[0], "_keras_history", None)
+        if history is None:
+            break
+        operation, node, _ = history
+    if isinstance(operation, keras.Model):
+        return _last_operation(operation)
+    return operation if type(operation).__module__.partition(".")[0] == "keras" else None
+
+
+def _is_neutral(operation: Any) -> bool:
+    linear = getattr(operation, "activation", None) is keras.activations.linear
+    return type(operation).__name__ in _NEUTRAL or (
+        isinstance(operation, keras.layers.Activation) and linear
+    )
+
+
+def _probabilities_of(operation: Any) -> str:
+    """Returns the activation that gives probabilities; empty if there is none."""
+    activations = keras.activations
+    activation = getattr(operation, "activation", None)
+    for name in ("softmax", "sigmoid", "hard_sigmoid"):
+        if activation is getattr(activations, name):
+            return name
+    name = type(operation).__name__
+    return name.lower() if name in _PROBABILITIES else ""
+
+
+def _probabilities_in(outputs: Any) -> str:
+    values = keras.ops.convert_to_numpy(outputs).astype(np.float64)
+    sums = values.sum(1)
+    return "probabilities" if (values >= 0).all() and np.abs(sums - 1).max() < 1e-2 else ""

@@ -1,0 +1,53 @@
+"""The rate taken by hand: a schedule that gives way to it, and the note of it in the result."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keraslr._parameters import MAX_TICKS, Number
+from keraslr.schedules import Schedule
+from keraslr.training._result import Result
+
+RATE = Number("", float, at_least=0)
+_STEP = Number("", int, at_least=0, at_most=MAX_TICKS)
+_NOT_HELD = -1.0
+
+
+class SteeredSchedule(keras.optimizers.schedules.LearningRateSchedule):
+    """schedule(step - first_step), or the rate that is held.
+
+    That one is a variable, since whatever else a schedule has is frozen in the graph.
+    """
+
+    def __init__(self, schedule: Schedule | float, first_step: int):
+        if not isinstance(schedule, Schedule):
+            schedule = RATE.validated("schedule", schedule)
+        first_step = _STEP.validated("first_step", first_step)
+        self._schedule, self._first_step = schedule, first_step
+        self._held = keras.Variable(_NOT_HELD, trainable=False, dtype="float32", name="held_rate")
+
+    def hold(self, rate: float | None) -> None:
+        """Gives this rate from the next step on; None gives the schedule's again."""
+        self._held.assign(_NOT_HELD if rate is None else rate)
+
+    def __call__(self, step: Any) -> Any:
+        """The learning rate of an optimizer step."""
+        planned = self._schedule
+        if isinstance(planned, Schedule):
+            planned = planned(step - self._first_step)
+        return ops.where(self._held >= 0, self._held, planned)
+
+
+def write_steering(result: Result, entry: list[Any] | None = None) -> None:
+    """Notes a step and the rate held from it on, and drops notes of steps that never came."""
+    run, done = dict(result.run), len(result.loss)
+    steered = [each for each in run.pop("steered", []) if each[0] < done]
+    if entry is not None and entry[1] != (steered[-1][1] if steered else None):
+        steered.append(entry)
+    if steered:
+        run["steered"] = steered
+    # Another dict, since somebody may be writing this one down.
+    result.run = run
