@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import multiprocessing
 import os
 import signal
@@ -165,6 +164,16 @@ def test_processes_end_when_the_one_that_made_them_is_killed(tmp_path):
     late.cancel()
 
 
+def holding(lock):
+    """A function that cannot be sent anywhere, for what it holds."""
+
+    def build(seed):
+        with lock:
+            return softmax_regression(seed)
+
+    return build
+
+
 @pytest.mark.parametrize(
     ("change", "error", "said"),
     [
@@ -174,7 +183,7 @@ def test_processes_end_when_the_one_that_made_them_is_killed(tmp_path):
         ({"jobs": 2, "threads": 0}, ValueError, "threads must be an integer >= 1"),
         ({"threads": 1}, ValueError, "threads must be left out without jobs"),
         (
-            {"jobs": 1, "model": functools.partial(softmax_regression, threading.Lock())},
+            {"jobs": 1, "model": holding(threading.Lock())},
             TypeError,
             "model must be a function that can be sent to another process.*cannot pickle",
         ),
