@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from keraslr.callbacks import ReduceLROnPlateau
-from keraslr.descent import DESCENT_OPTIMIZERS
+from keraslr.catalog import DESCENT_OPTIMIZERS
 from keraslr.published._parts import (
     Findings,
     Job,

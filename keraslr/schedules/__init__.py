@@ -4,16 +4,6 @@ To add one, see `Schedule`: a docstring with the formula, the declared parameter
 """
 
 from keraslr._parameters import choice, flag, integer, integers, parameters, rate, real
-from keraslr.schedules._base import Schedule, register, registered
-from keraslr.schedules._combinators import (
-    ChainedScheduler,
-    Clipped,
-    HeldAfter,
-    PerEpoch,
-    Scaled,
-    SequentialLR,
-    Warmup,
-)
 from keraslr.schedules._cosine import CosineAnnealingLR, CosineAnnealingWarmRestarts
 from keraslr.schedules._curves import geometric
 from keraslr.schedules._cyclic import CycledMomentum, CyclicLR, OneCycleLR
@@ -25,6 +15,17 @@ from keraslr.schedules._decay import (
     PolynomialLR,
 )
 from keraslr.schedules._expressions import parse
+from keraslr.schedules._registry import register, registered
+from keraslr.schedules._schedule import (
+    ChainedScheduler,
+    Clipped,
+    HeldAfter,
+    PerEpoch,
+    Scaled,
+    Schedule,
+    SequentialLR,
+    Warmup,
+)
 from keraslr.schedules._stepwise import ConstantLR, MultiStepLR, PiecewiseConstantLR, StepLR
 from keraslr.schedules._tabulated import LambdaLR, MultiplicativeLR
 from keraslr.schedules._transformer import InverseSqrtLR, WarmupStableDecayLR

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from keraslr._parameters import MAX_TICKS, integer, rate, real
-from keraslr.schedules._base import Schedule, register
 from keraslr.schedules._curves import cosine, select, table
+from keraslr.schedules._registry import register
+from keraslr.schedules._schedule import Schedule
 from keraslr.schedules._ticks import Tensor, Ticks
 
 

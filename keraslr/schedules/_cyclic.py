@@ -12,8 +12,9 @@ from keraslr._parameters import (
     rate,
     real,
 )
-from keraslr.schedules._base import Schedule, register, schedule
 from keraslr.schedules._curves import CURVES, geometric, select
+from keraslr.schedules._registry import register, schedule
+from keraslr.schedules._schedule import Schedule
 from keraslr.schedules._ticks import Tensor, Ticks, float32
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from keras import ops
 
 from keraslr._parameters import integer, rate, real
-from keraslr.schedules._base import Schedule, register
 from keraslr.schedules._curves import geometric, linear
+from keraslr.schedules._registry import register
+from keraslr.schedules._schedule import Schedule
 from keraslr.schedules._ticks import Tensor, Ticks
 
 

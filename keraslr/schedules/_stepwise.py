@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from keraslr._parameters import integer, integers, rate, real, reals
-from keraslr.schedules._base import Schedule, register
 from keraslr.schedules._curves import geometric, select, table, terms
+from keraslr.schedules._registry import register
+from keraslr.schedules._schedule import Schedule
 from keraslr.schedules._ticks import Tensor, Ticks
 
 

@@ -8,8 +8,9 @@ from operator import mul
 from typing import Any
 
 from keraslr._parameters import integer, parameters, rate, reals
-from keraslr.schedules._base import Schedule, register
 from keraslr.schedules._curves import table
+from keraslr.schedules._registry import register
+from keraslr.schedules._schedule import Schedule
 from keraslr.schedules._ticks import Tensor, Ticks
 
 

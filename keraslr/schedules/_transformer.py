@@ -7,8 +7,9 @@ from typing import Any
 from keras import ops
 
 from keraslr._parameters import choice, integer, rate, real
-from keraslr.schedules._base import Schedule, register
 from keraslr.schedules._curves import cosine, linear, select
+from keraslr.schedules._registry import register
+from keraslr.schedules._schedule import Schedule
 from keraslr.schedules._ticks import Tensor, Ticks
 
 

@@ -803,7 +803,7 @@ def halved():
     yield cls
     keras.saving.get_custom_objects().clear()
     keras.saving.get_custom_objects().update(before)
-    keraslr.schedules._base._REGISTRY.pop("HalvedLR")
+    keraslr.schedules._registry._REGISTRY.pop("HalvedLR")
 
 
 def test_a_schedule_of_ones_own_is_a_schedule_like_all_others(halved):

@@ -1,13 +1,112 @@
-"""Schedules made of other schedules."""
+"""What every schedule is and can do, and the schedules made of other schedules."""
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 from keras import ops
 
-from keraslr._parameters import choice, flag, integer, integers, real
-from keraslr.schedules._base import Schedule, register, schedule, schedules
+from keraslr._parameters import Number, choice, flag, integer, integers, real
 from keraslr.schedules._curves import CURVES, select
+from keraslr.schedules._registry import Registered, register, schedule, schedules
 from keraslr.schedules._ticks import Tensor, Ticks, float32
+
+
+class Schedule(Registered):
+    """A learning rate as a function of the optimizer step.
+
+    Pass one as `learning_rate` to any Keras optimizer, call it with a step, or ask for its
+    `values`. Schedules are immutable, equal by value, and their `repr` is a line of Python that
+    rebuilds them.
+
+    To add one, subclass this, declare the parameters, write `at`, and decorate with `register`:
+
+        @register
+        class HalvedLR(Schedule):
+            \"\"\"Halves the rate every `period` ticks.\"\"\"
+
+            initial_learning_rate: float = rate()
+            period: int = integer("Ticks between two halvings.")
+
+            def at(self, t):
+                return geometric(self.initial_learning_rate, 0.5, t // self.period)
+    """
+
+    def at(self, t: Ticks) -> Tensor:
+        """The rate at time `t`, in float32: the schedule's formula."""
+        raise NotImplementedError(f"{type(self).__name__} must define at(self, t).")
+
+    def __call__(self, step: Any) -> Tensor:
+        """The learning rate of optimizer step `step`.
+
+        Args:
+            step: Integer scalar, array, tensor or variable of any shape, >= 0.
+
+        Returns:
+            float32 tensor of that shape.
+
+        Raises:
+            TypeError: `step` is not made of integers.
+            ValueError: A Python or NumPy `step` is negative.
+        """
+        return self.at(Ticks.of_steps(step))
+
+    def values(self, n: int, start: int = 0) -> np.ndarray:
+        """The rates that a run of n steps uses, computed in one call.
+
+        Args:
+            n: Number of optimizer steps, >= 0.
+            start: First step, >= 0.
+
+        Returns:
+            float32 array of shape (n,).
+
+        Example:
+            >>> import keraslr
+            >>> keraslr.LinearLR(1.0, start_factor=0.5, total_iters=4).values(6)
+            array([0.5  , 0.625, 0.75 , 0.875, 1.   , 1.   ], dtype=float32)
+        """
+        n = Number("", int, at_least=0).validated("n", n)
+        start = Number("", int, at_least=0).validated("start", start)
+        return ops.convert_to_numpy(self(np.arange(start, start + n, dtype=np.int64)))
+
+    @property
+    def base_learning_rate(self) -> float | None:
+        """The rate that this schedule multiplies by factors; None if it sets rates outright."""
+        return getattr(self, "initial_learning_rate", None)
+
+    # The combinators, which are defined below.
+
+    def per_epoch(self, steps_per_epoch: int, smooth: bool = False) -> PerEpoch:
+        """This schedule with a clock that ticks once per epoch; see `PerEpoch`."""
+        return PerEpoch(self, steps_per_epoch, smooth)
+
+    def with_warmup(self, steps: int, start_lr: float = 0.0, mode: str = "linear") -> Warmup:
+        """This schedule after a warm-up of `steps` ticks; see `Warmup`."""
+        return Warmup(self, steps, start_lr, mode)
+
+    def then(self, other: Schedule, at: int) -> SequentialLR:
+        """This schedule until tick `at`, from there `other` from its own start; see `SequentialLR`.
+
+        A chain of several `then` is one `SequentialLR`.
+        """
+        if isinstance(self, SequentialLR):
+            return SequentialLR((*self.schedules, other), (*self.milestones, at))
+        return SequentialLR((self, other), (at,))
+
+    def clipped(self, min_lr: float = 0.0, max_lr: float | None = None) -> Clipped:
+        """This schedule kept within bounds; see `Clipped`."""
+        return Clipped(self, min_lr, max_lr)
+
+    def held_after(self, t: int) -> HeldAfter:
+        """This schedule with its value at tick `t` kept from then on; see `HeldAfter`."""
+        return HeldAfter(self, t)
+
+    def __mul__(self, factor: float) -> Scaled:
+        return Scaled(self, factor)
+
+    __rmul__ = __mul__
 
 
 class _Wrapper(Schedule):
