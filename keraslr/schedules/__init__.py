@@ -3,7 +3,8 @@
 To add one, see `Schedule`: a docstring with the formula, the declared parameters, and `at`.
 """
 
-from keraslr._parameters import choice, flag, integer, integers, parameters, rate, real
+from keraslr._parameters import choice, flag, integer, integers, parameters, rate, rates, real
+from keraslr.schedules._chained import ChainedScheduler
 from keraslr.schedules._cosine import CosineAnnealingLR, CosineAnnealingWarmRestarts
 from keraslr.schedules._curves import geometric
 from keraslr.schedules._cyclic import CycledMomentum, CyclicLR, OneCycleLR
@@ -17,7 +18,6 @@ from keraslr.schedules._decay import (
 from keraslr.schedules._expressions import parse
 from keraslr.schedules._registry import register, registered
 from keraslr.schedules._schedule import (
-    ChainedScheduler,
     Clipped,
     HeldAfter,
     PerEpoch,
@@ -65,6 +65,7 @@ __all__ = [
     "parameters",
     "parse",
     "rate",
+    "rates",
     "real",
     "register",
     "registered",

@@ -19,6 +19,7 @@ from keraslr._parameters import (
     integers,
     parameters,
     rate,
+    rates,
     real,
     reals,
 )
@@ -145,7 +146,18 @@ def schedules(meaning: str) -> Any:
 
 @dataclass_transform(
     frozen_default=True,
-    field_specifiers=(real, rate, integer, integers, reals, choice, flag, schedule, schedules),
+    field_specifiers=(
+        real,
+        rate,
+        integer,
+        integers,
+        reals,
+        rates,
+        choice,
+        flag,
+        schedule,
+        schedules,
+    ),
 )
 def register(cls: _Class) -> _Class:
     """Makes a frozen dataclass of a `Schedule`, completes its docstring, makes it loadable."""

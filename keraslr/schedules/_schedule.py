@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from keras import ops
 
-from keraslr._parameters import Number, choice, flag, integer, integers, real
+from keraslr._parameters import Number, choice, flag, integer, integers, parameters, rate, real
 from keraslr.schedules._curves import CURVES, select
+from keraslr.schedules._formulas import Formulas, rising, since
 from keraslr.schedules._registry import Registered, register, schedule, schedules
 from keraslr.schedules._ticks import Tensor, Ticks, float32
+
+# Schedules within a schedule: each with its last tick, and optimizer steps a tick.
+Parts: TypeAlias = "Iterator[tuple[Schedule, float, int]]"
 
 
 class Schedule(Registered):
@@ -36,6 +42,57 @@ class Schedule(Registered):
     def at(self, t: Ticks) -> Tensor:
         """The rate at time `t`, in float32: the schedule's formula."""
         raise NotImplementedError(f"{type(self).__name__} must define at(self, t).")
+
+    # What `keraslr.check` and `keraslr.snippets` go by: declared where the formula is. Plain
+    # attributes, so that a parameter may have one of these names.
+    if TYPE_CHECKING:
+
+        @property
+        def length(self) -> int | None:
+            """Ticks after which the schedule has shown its shape; None without such a length."""
+
+        @property
+        def warmup_length(self) -> int:
+            """Ticks before the full rate."""
+
+        @property
+        def milestones_to_reach(self) -> tuple[int, ...]:
+            """Ticks that a run must reach for the schedule to take its course."""
+
+    else:
+        length, warmup_length, milestones_to_reach = None, 0, ()
+
+    # In PyTorch's scheduler of the same name and arguments: "multiplies" or "sets" the rate it
+    # finds; "" where there is none.
+    pytorch: str = ""
+
+    def formula(self, code: Formulas) -> str:
+        """Returns the body of a Python function of t that gives the rate, for PyTorch's LambdaLR.
+
+        `code.add(inner)` is the name of an inner schedule's function, `code.tick` the whole tick.
+        """
+        raise ValueError(
+            "schedule must be made of keraslr's own classes to be written for PyTorch. "
+            f"Received: {type(self).__name__}"
+        )
+
+    def inner(self) -> Iterator[Schedule]:
+        """Yields the schedules that are parameters of this one."""
+        for name in parameters(type(self)):
+            value = getattr(self, name)
+            for each in value if isinstance(value, tuple) else (value,):
+                if isinstance(each, Schedule):
+                    yield each
+
+    def parts(self, last: float, per_tick: int = 1) -> Parts:
+        """Yields the inner schedules, each with its last tick and the optimizer steps of a tick.
+
+        Args:
+            last: Last tick of this schedule.
+            per_tick: Optimizer steps of one of its ticks.
+        """
+        for each in self.inner():
+            yield each, last, per_tick
 
     def __call__(self, step: Any) -> Tensor:
         """The learning rate of optimizer step `step`.
@@ -142,9 +199,19 @@ class PerEpoch(_Wrapper):
     steps_per_epoch: int = integer("Optimizer steps per epoch: ceil(examples / batch size).")
     smooth: bool = flag("Whether the clock also runs within an epoch.", default=False)
 
+    length = None
+
+    def parts(self, last: float, per_tick: int = 1) -> Parts:
+        n = self.steps_per_epoch
+        yield self.schedule, last / n if self.smooth else last // n, per_tick * n
+
     def at(self, t: Ticks) -> Tensor:
         slow = t / self.steps_per_epoch if self.smooth else t // self.steps_per_epoch
         return self.schedule.at(slow)
+
+    def formula(self, code: Formulas) -> str:
+        divided = "/" if self.smooth else "//"
+        return f"return {code.add(self.schedule)}(t {divided} {self.steps_per_epoch})"
 
 
 @register
@@ -167,8 +234,19 @@ class Warmup(_Wrapper):
 
     schedule: Schedule = schedule("The schedule to lead up to.")
     steps: int = integer("Ticks of the warm-up.")
-    start_lr: float = real("Learning rate at t = 0.", at_least=0, default=0.0)
+    start_lr: float = rate("Learning rate at t = 0.", at_least=0, default=0.0)
     mode: str = choice("Shape of the rise.", ("linear", "constant", "cosine"), default="linear")
+
+    @property
+    def length(self) -> int | None:
+        return self.steps
+
+    @property
+    def warmup_length(self) -> int:
+        return self.steps
+
+    def parts(self, last: float, per_tick: int = 1) -> Parts:
+        yield self.schedule, last - self.steps, per_tick
 
     def at(self, t: Ticks) -> Tensor:
         # Until the warm-up ends this is the schedule's value at its t = 0.
@@ -177,6 +255,11 @@ class Warmup(_Wrapper):
             return select(t < self.steps, self.start_lr, after)
         rising = CURVES[self.mode](self.start_lr, after, *t.between(0, self.steps))
         return ops.where(t < self.steps, rising, after)
+
+    def formula(self, code: Formulas) -> str:
+        inner, steps = code.add(self.schedule), self.steps
+        rise = rising(self.start_lr, f"{inner}(0)", steps, self.mode)
+        return f"if t < {steps}:\n    return {rise}\nreturn {inner}(t - {steps})"
 
 
 @register
@@ -215,59 +298,30 @@ class SequentialLR(Schedule):
         rates = {each.base_learning_rate for each in self.schedules}
         return rates.pop() if len(rates) == 1 else None
 
+    length = None
+
+    @property
+    def milestones_to_reach(self) -> tuple[int, ...]:
+        return self.milestones
+
+    def parts(self, last: float, per_tick: int = 1) -> Parts:
+        begins, ends = (0, *self.milestones), (*self.milestones, math.inf)
+        for begin, end, each in zip(begins, ends, self.schedules, strict=True):
+            yield each, min(last, end - 1) - begin, per_tick
+
     def at(self, t: Ticks) -> Tensor:
         value = self.schedules[0].at(t)
         for begin, each in zip(self.milestones, self.schedules[1:], strict=True):
             value = ops.where(t >= begin, each.at(t - begin), value)
         return value
 
-
-@register
-class ChainedScheduler(Schedule):
-    """Multiplies the factors of schedules that share one initial rate.
-
-        lr(t) = base * product of schedules[i](t) / base
-
-    with base the initial learning rate that all of them must have.
-
-    Differs from PyTorch: a factor is the schedule's rate over its initial one, whatever the others
-    do. PyTorch's CosineAnnealingLR with eta_min > 0 gives other, even negative rates in a chain;
-    its LambdaLR, CyclicLR, OneCycleLR and CosineAnnealingWarmRestarts undo what came before them.
-
-    Example:
-        >>> parts = ConstantLR(0.1, factor=0.5, total_iters=2), ExponentialLR(0.1, gamma=0.5)
-        >>> ChainedScheduler(parts).values(4)
-        array([0.05  , 0.025 , 0.025 , 0.0125], dtype=float32)
-
-    Same values as `torch.optim.lr_scheduler.ChainedScheduler` otherwise.
-    """
-
-    schedules: tuple[Schedule, ...] = schedules("The schedules; they share one initial rate.")
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        bases = [each.base_learning_rate for each in self.schedules]
-        if None in bases or len(set(bases)) > 1:
-            raise ValueError(
-                "schedules must share one initial learning rate. Received: "
-                + ", ".join(
-                    f"{type(each).__name__} with {'none' if base is None else base}"
-                    for each, base in zip(self.schedules, bases, strict=True)
-                )
-            )
-
-    @property
-    def base_learning_rate(self) -> float | None:
-        """The schedules' common one."""
-        return self.schedules[0].base_learning_rate
-
-    def at(self, t: Ticks) -> Tensor:
-        base = self.base_learning_rate
-        assert base is not None  # checked when it was made
-        value = self.schedules[0].at(t)
-        for each in self.schedules[1:]:
-            value = value * (each.at(t) / base)
-        return value
+    def formula(self, code: Formulas) -> str:
+        names = [code.add(each) for each in self.schedules]
+        lines, begin = [], 0
+        for name, end in zip(names, self.milestones, strict=False):
+            lines += [f"if t < {end}:", f"    return {name}({since(begin)})"]
+            begin = end
+        return "\n".join([*lines, f"return {names[-1]}({since(begin)})"])
 
 
 @register
@@ -290,8 +344,13 @@ class Scaled(_Wrapper):
         base = self.schedule.base_learning_rate
         return None if base is None else base * self.factor
 
+    length = None
+
     def at(self, t: Ticks) -> Tensor:
         return self.factor * self.schedule.at(t)
+
+    def formula(self, code: Formulas) -> str:
+        return f"return {self.factor!r} * {code.add(self.schedule)}(t)"
 
 
 @register
@@ -306,8 +365,8 @@ class Clipped(_Wrapper):
     """
 
     schedule: Schedule = schedule("The schedule to clip.")
-    min_lr: float = real("Lowest learning rate.", at_least=0)
-    max_lr: float | None = real("Highest learning rate; None for no bound.", above=0, default=None)
+    min_lr: float = rate("Lowest learning rate.", at_least=0)
+    max_lr: float | None = rate("Highest learning rate; None for no bound.", default=None)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -316,9 +375,17 @@ class Clipped(_Wrapper):
                 f"max_lr must be >= min_lr. Received: max_lr={self.max_lr}, min_lr={self.min_lr}"
             )
 
+    length = None
+
     def at(self, t: Ticks) -> Tensor:
         value = ops.maximum(self.schedule.at(t), float32(self.min_lr))
         return value if self.max_lr is None else ops.minimum(value, float32(self.max_lr))
+
+    def formula(self, code: Formulas) -> str:
+        raised = f"max({code.add(self.schedule)}(t), {self.min_lr!r})"
+        return (
+            f"return {raised}" if self.max_lr is None else f"return min({raised}, {self.max_lr!r})"
+        )
 
 
 @register
@@ -335,5 +402,13 @@ class HeldAfter(_Wrapper):
     schedule: Schedule = schedule("The schedule to hold.")
     t: int = integer("Tick whose value is kept.", at_least=0)
 
+    length = None
+
+    def parts(self, last: float, per_tick: int = 1) -> Parts:
+        yield self.schedule, min(last, self.t), per_tick
+
     def at(self, t: Ticks) -> Tensor:
         return self.schedule.at(t.at_most(self.t))
+
+    def formula(self, code: Formulas) -> str:
+        return f"return {code.add(self.schedule)}(min(t, {self.t}))"
