@@ -85,7 +85,7 @@ def _parts(schedule: Schedule, clock: _Clock) -> Iterator[tuple[Schedule, _Clock
     if clock.last < 0:
         return
     yield schedule, clock
-    for each, last, per_tick in schedule.parts(clock.last, clock.per_tick):
+    for each, last, per_tick in schedule.clocked_parts(clock.last, clock.per_tick):
         yield from _parts(each, _Clock(last, per_tick))
 
 

@@ -76,7 +76,7 @@ class Schedule(Registered):
             f"Received: {type(self).__name__}"
         )
 
-    def inner(self) -> Iterator[Schedule]:
+    def inner_schedules(self) -> Iterator[Schedule]:
         """Yields the schedules that are parameters of this one."""
         for name in parameters(type(self)):
             value = getattr(self, name)
@@ -84,14 +84,14 @@ class Schedule(Registered):
                 if isinstance(each, Schedule):
                     yield each
 
-    def parts(self, last: float, per_tick: int = 1) -> Parts:
+    def clocked_parts(self, last: float, per_tick: int = 1) -> Parts:
         """Yields the inner schedules, each with its last tick and the optimizer steps of a tick.
 
         Args:
             last: Last tick of this schedule.
             per_tick: Optimizer steps of one of its ticks.
         """
-        for each in self.inner():
+        for each in self.inner_schedules():
             yield each, last, per_tick
 
     def __call__(self, step: Any) -> Tensor:
@@ -201,7 +201,7 @@ class PerEpoch(_Wrapper):
 
     length = None
 
-    def parts(self, last: float, per_tick: int = 1) -> Parts:
+    def clocked_parts(self, last: float, per_tick: int = 1) -> Parts:
         n = self.steps_per_epoch
         yield self.schedule, last / n if self.smooth else last // n, per_tick * n
 
@@ -245,7 +245,7 @@ class Warmup(_Wrapper):
     def warmup_length(self) -> int:
         return self.steps
 
-    def parts(self, last: float, per_tick: int = 1) -> Parts:
+    def clocked_parts(self, last: float, per_tick: int = 1) -> Parts:
         yield self.schedule, last - self.steps, per_tick
 
     def at(self, t: Ticks) -> Tensor:
@@ -304,7 +304,7 @@ class SequentialLR(Schedule):
     def milestones_to_reach(self) -> tuple[int, ...]:
         return self.milestones
 
-    def parts(self, last: float, per_tick: int = 1) -> Parts:
+    def clocked_parts(self, last: float, per_tick: int = 1) -> Parts:
         begins, ends = (0, *self.milestones), (*self.milestones, math.inf)
         for begin, end, each in zip(begins, ends, self.schedules, strict=True):
             yield each, min(last, end - 1) - begin, per_tick
@@ -404,7 +404,7 @@ class HeldAfter(_Wrapper):
 
     length = None
 
-    def parts(self, last: float, per_tick: int = 1) -> Parts:
+    def clocked_parts(self, last: float, per_tick: int = 1) -> Parts:
         yield self.schedule, min(last, self.t), per_tick
 
     def at(self, t: Ticks) -> Tensor:

@@ -87,7 +87,7 @@ def written(schedule: Schedule, epochs: int | None, steps_per_epoch: int | None)
 def within(schedule: Schedule) -> Iterator[Schedule]:
     """The schedule and all within it."""
     yield schedule
-    for each in schedule.inner():
+    for each in schedule.inner_schedules():
         yield from within(each)
 
 
