@@ -94,6 +94,13 @@ _STRATEGIES = (
         boundaries=Fixed((10, 20)), rates=Fixed((0.1, 0.03, 0.01)),
     ),
     _strategy(
+        "interpolated", schedules.InterpolatedLR,
+        "a curve through rates that are known at some epochs",
+        "as many rates to choose as there are milestones",
+        milestones=Fixed((0, 5, 30)), rates=Fixed((0.01, 0.1, 0.001)),
+        interpolation=Fixed("linear"),
+    ),
+    _strategy(
         "exponential decay", schedules.ExponentialLR,
         "smooth decay for long training or complex data",
         "a badly set rate decays too early or too late; too small a gamma drives the rate to 0 "

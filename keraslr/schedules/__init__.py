@@ -16,6 +16,7 @@ from keraslr.schedules._decay import (
     PolynomialLR,
 )
 from keraslr.schedules._expressions import parse
+from keraslr.schedules._interpolated import InterpolatedLR
 from keraslr.schedules._registry import register, registered
 from keraslr.schedules._schedule import (
     Clipped,
@@ -41,6 +42,7 @@ __all__ = [
     "ExponentialLR",
     "FactorLR",
     "HeldAfter",
+    "InterpolatedLR",
     "InversePowerLR",
     "InverseSqrtLR",
     "LambdaLR",
