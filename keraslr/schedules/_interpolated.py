@@ -29,7 +29,7 @@ class InterpolatedLR(Schedule):
     Example:
         >>> InterpolatedLR([0, 2, 4], [0.0, 0.5, 0.1]).values(6)
         array([0.  , 0.25, 0.5 , 0.3 , 0.1 , 0.1 ], dtype=float32)
-        >>> InterpolatedLR([1, 3], [1.0, 0.01], "log").values(5)
+        >>> InterpolatedLR([1, 3], [1.0, 0.01], "log").values(5).round(6)
         array([1.  , 1.  , 0.1 , 0.01, 0.01], dtype=float32)
 
     Same values as `optax.piecewise_interpolate_schedule`, for linear and cosine.
