@@ -29,7 +29,7 @@ def _loop(quick: bool) -> Repeat:
     import numpy as np
     import tensorflow as tf
 
-    from keraslr.descent import DESCENT_OPTIMIZERS
+    from keraslr.catalog import DESCENT_OPTIMIZERS
     from keraslr.objectives import OBJECTIVES
 
     objective, steps = OBJECTIVES[_OBJECTIVE], 20 if quick else _STEPS

@@ -25,7 +25,7 @@ def _loop(quick: bool) -> Repeat:
     import numpy as np
     import tensorflow as tf
 
-    from keraslr.descent import DESCENT_OPTIMIZERS
+    from keraslr.catalog import DESCENT_OPTIMIZERS
     from keraslr.objectives import OBJECTIVES
 
     def work() -> None:

@@ -34,10 +34,11 @@ class Parameter:
 
     Attributes:
         meaning: A sentence for docstrings, tooltips and `--help`.
+        is_rate: Whether it is a learning rate, which doubles where the schedule's rates do.
     """
 
-    def __init__(self, meaning: str):
-        self.meaning = meaning
+    def __init__(self, meaning: str, is_rate: bool = False):
+        self.meaning, self.is_rate = meaning, is_rate
 
     @property
     def rule(self) -> str:
@@ -78,8 +79,9 @@ class Number(Parameter):
         above: float | None = None,
         at_most: float | None = None,
         below: float | None = None,
+        is_rate: bool = False,
     ):
-        super().__init__(meaning)
+        super().__init__(meaning, is_rate)
         self.kind = kind
         self.at_least, self.above, self.at_most, self.below = at_least, above, at_most, below
 
@@ -128,7 +130,7 @@ class Several(Parameter):
     """A tuple of values, each of which follows one declaration."""
 
     def __init__(self, item: Parameter, order: str = "", at_least: int = 0):
-        super().__init__(item.meaning)
+        super().__init__(item.meaning, item.is_rate)
         self.item, self.order, self.at_least = item, order, at_least
 
     @property
@@ -197,7 +199,7 @@ class Optional(Parameter):
     """None, or what another declaration says."""
 
     def __init__(self, inner: Parameter):
-        super().__init__(inner.meaning)
+        super().__init__(inner.meaning, inner.is_rate)
         self.inner = inner
 
     @property
@@ -239,10 +241,15 @@ def real(
 
 
 def rate(
-    meaning: str = "Learning rate that the factors multiply.", *, default: Any = _REQUIRED
+    meaning: str = "Learning rate that the factors multiply.",
+    *,
+    default: Any = _REQUIRED,
+    at_least: float | None = None,
 ) -> Any:
-    """Declares a learning rate, > 0."""
-    return real(meaning, default=default, above=0)
+    """Declares a learning rate, > 0 unless `at_least` says otherwise."""
+    above = 0 if at_least is None else None
+    number: Parameter = Number(meaning, float, at_least, above, is_rate=True)
+    return declare(Optional(number) if default is None else number, default)
 
 
 def integer(meaning: str, *, default: Any = _REQUIRED, at_least: int = 1) -> Any:
@@ -259,6 +266,11 @@ def integers(meaning: str, *, at_least: int, order: str) -> Any:
 def reals(meaning: str, *, at_least: float) -> Any:
     """Declares a tuple of one or more numbers."""
     return declare(Several(Number(meaning, float, at_least), at_least=1))
+
+
+def rates(meaning: str, *, at_least: float = 0) -> Any:
+    """Declares a tuple of one or more learning rates."""
+    return declare(Several(Number(meaning, float, at_least, is_rate=True), at_least=1))
 
 
 def choice(meaning: str, options: tuple[str, ...], *, default: str) -> Any:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
@@ -88,51 +87,24 @@ def _parts(schedule: Schedule, clock: _Clock) -> Iterator[tuple[Schedule, _Clock
     if clock.last < 0:
         return
     yield schedule, clock
-    last, per_tick = clock.last, clock.per_tick
-    match schedule:
-        case schedules.PerEpoch(steps_per_epoch=n, smooth=smooth):
-            slow = last / n if smooth else last // n
-            yield from _parts(schedule.schedule, _Clock(slow, per_tick * n))
-        case schedules.Warmup(steps=n):
-            yield from _parts(schedule.schedule, _Clock(last - n, per_tick))
-        case schedules.HeldAfter(t=t):
-            yield from _parts(schedule.schedule, _Clock(min(last, t), per_tick))
-        case schedules.SequentialLR(milestones=milestones):
-            for begin, end, each in zip(
-                (0, *milestones), (*milestones, math.inf), schedule.schedules, strict=True
-            ):
-                yield from _parts(each, _Clock(min(last, end - 1) - begin, per_tick))
-        case schedules.ChainedScheduler():
-            for each in schedule.schedules:
-                yield from _parts(each, clock)
-        case schedules.Scaled() | schedules.Clipped() | schedules.CycledMomentum():
-            yield from _parts(schedule.schedule, clock)
+    for each, last, per_tick in schedule.clocked_parts(clock.last, clock.per_tick):
+        yield from _parts(each, _Clock(last, per_tick))
 
 
 def _length_findings(part: Schedule, clock: _Clock) -> Iterator[Finding]:
     """Lengths that do not fit how far the part gets."""
     name, last = type(part).__name__, clock.last
-    match part:
-        case schedules.MultiStepLR() | schedules.SequentialLR():
-            late: Any = [m for m in part.milestones if m > last]
-        case schedules.PiecewiseConstantLR():
-            # A boundary still belongs to the interval before it.
-            late = [b + 1 for b in part.boundaries if b >= last]
-        case _:
-            late = []
+    late = [tick for tick in part.milestones_to_reach if tick > last]
     if late:
         yield Finding(
             "milestone-not-reached",
             f"{name} never reaches {', '.join(map(str, late))}: its last tick is t = {last:g}.",
         )
-    warmup = getattr(part, "num_warmup_steps", 0)
-    if isinstance(part, schedules.Warmup):
-        warmup = part.steps
-    if warmup > last:
+    if part.warmup_length > last:
         yield Finding(
             "warm-up-too-long",
-            f"{name} warms up for {warmup} ticks, but its last tick is t = {last:g}: the full "
-            "rate is never reached.",
+            f"{name} warms up for {part.warmup_length} ticks, but its last tick is "
+            f"t = {last:g}: the full rate is never reached.",
         )
     if isinstance(part, schedules.CosineAnnealingLR) and last > part.T_max:
         yield Finding(
@@ -158,7 +130,7 @@ def _clock_findings(
             f"PerEpoch counts {part.steps_per_epoch} steps per epoch, but the run has "
             f"{steps_per_epoch}.",
         )
-    length = _length(part)
+    length = part.length
     if length is None:
         return
     # A length that is over within the first epoch, and fits into the number of epochs.
@@ -175,36 +147,6 @@ def _clock_findings(
             f"{name} has a length of {length}, but its clock ticks once in {clock.per_tick} "
             f"steps, {epochs} times in all. If it is counted in steps, leave per_epoch out.",
         )
-
-
-def _length(part: Schedule) -> int | None:
-    """The tick by which a schedule has shown its shape, if it has such a length."""
-    match part:
-        case (
-            schedules.ConstantLR(factor=1.0) | schedules.LinearLR(start_factor=1.0, end_factor=1.0)
-        ):
-            return None
-        case (
-            schedules.ConstantLR(total_iters=n)
-            | schedules.LinearLR(total_iters=n)
-            | schedules.PolynomialLR(total_iters=n)
-            | schedules.LambdaLR(total_iters=n)
-            | schedules.MultiplicativeLR(total_iters=n)
-            | schedules.StepLR(step_size=n)
-            | schedules.CosineAnnealingLR(T_max=n)
-            | schedules.CosineAnnealingWarmRestarts(T_0=n)
-            | schedules.Warmup(steps=n)
-        ):
-            return n
-        case schedules.MultiStepLR(milestones=(*_, n)):
-            return n
-        case schedules.PiecewiseConstantLR(boundaries=(*_, n)):
-            return n
-        case schedules.CyclicLR():
-            return part.cycle_length
-        case schedules.OneCycleLR():
-            return part.length
-    return None
 
 
 def _zero_findings(schedule: Schedule, steps: int, per_epoch: int | None) -> Iterator[Finding]:

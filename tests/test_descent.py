@@ -13,7 +13,8 @@ import pytest
 
 import keraslr
 from keraslr import descent
-from keraslr.descent import DESCENT_OPTIMIZERS, descend
+from keraslr.catalog import DESCENT_OPTIMIZERS
+from keraslr.descent import descend
 from keraslr.objectives import OBJECTIVES
 
 every_optimizer = pytest.mark.parametrize("name", DESCENT_OPTIMIZERS)

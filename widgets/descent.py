@@ -13,8 +13,8 @@ import ipywidgets
 import numpy as np
 
 from keraslr import objectives
-from keraslr.catalog import CATALOG, Range
-from keraslr.descent import DEFAULT_STEPS, DESCENT_OPTIMIZERS, Trajectory, descend
+from keraslr.catalog import CATALOG, DESCENT_OPTIMIZERS, Range
+from keraslr.descent import DEFAULT_STEPS, Trajectory, descend
 from keraslr.objectives import OBJECTIVES, Objective
 from keraslr.plotting import DescentChart, optimizer_style
 from keraslr.schedules import PerEpoch, Schedule
@@ -51,7 +51,7 @@ class DescentPanel(Panel):
 
     Args:
         objective: Name of one of `keraslr.objectives.OBJECTIVES`.
-        optimizers: Names of some of `keraslr.descent.DESCENT_OPTIMIZERS`.
+        optimizers: Names of some of `keraslr.catalog.DESCENT_OPTIMIZERS`.
         steps: Number of steps, 1 to 1000.
         schedule_panel: A `SchedulePanel` whose schedule is offered among the others.
 

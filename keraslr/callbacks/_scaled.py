@@ -11,8 +11,8 @@ import numpy as np
 from keras import ops
 
 from keraslr.callbacks._attached import Attached, read
-from keraslr.schedules._base import decoded_schedule
 from keraslr.schedules._dtypes import FLOAT, INTEGER
+from keraslr.schedules._registry import decoded_schedule
 
 _PACKAGE = "keraslr"
 

@@ -12,30 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 from keraslr import callbacks, schedules
-
-
-@dataclasses.dataclass(frozen=True)
-class Range:
-    """Sensible values of a parameter, as a control offers them; others are accepted in code.
-
-    Attributes:
-        low: Lowest value.
-        high: Highest value.
-        default: Value to begin with.
-        log: Whether equal steps of a control are equal factors.
-    """
-
-    low: float
-    high: float
-    default: Any
-    log: bool = False
-
-
-@dataclasses.dataclass(frozen=True)
-class Fixed:
-    """A value to begin with where there is no range: a list of numbers, or a choice."""
-
-    default: Any
+from keraslr.catalog._ranges import Fixed, Range
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,6 +92,13 @@ _STRATEGIES = (
         "rates that are known for each stage of training",
         "as many rates to choose as there are stages",
         boundaries=Fixed((10, 20)), rates=Fixed((0.1, 0.03, 0.01)),
+    ),
+    _strategy(
+        "interpolated", schedules.InterpolatedLR,
+        "a curve through rates that are known at some epochs",
+        "as many rates to choose as there are milestones",
+        milestones=Fixed((0, 5, 30)), rates=Fixed((0.01, 0.1, 0.001)),
+        interpolation=Fixed("linear"),
     ),
     _strategy(
         "exponential decay", schedules.ExponentialLR,
@@ -219,43 +203,6 @@ _STRATEGIES = (
 )  # fmt: skip
 
 CATALOG: Mapping[str, Strategy] = MappingProxyType({each.name: each for each in _STRATEGIES})
-
-# Strategies that fit what is known, best first: question, answer, names.
-RECOMMENDATIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
-    ("data size and training length", "small data, short training", ("one cycle", "cyclical")),
-    (
-        "data size and training length", "medium data, moderate training",
-        ("step decay", "exponential decay"),
-    ),
-    (
-        "data size and training length", "large data, long training",
-        ("cosine annealing", "reduce on plateau"),
-    ),
-    ("model", "simple (shallow network)", ("step decay", "exponential decay")),
-    (
-        "model", "deep (convolutional, recurrent)",
-        ("cosine annealing", "reduce on plateau", "one cycle"),
-    ),
-    ("model", "fine-tuning a pretrained model", ("one cycle",)),
-    ("task", "classification", ("step decay", "cosine annealing", "cyclical")),
-    ("task", "regression", ("exponential decay", "reduce on plateau")),
-    (
-        "task", "time-series forecasting or language",
-        ("reduce on plateau", "exponential decay"),
-    ),
-    ("sensitivity to the rate", "sensitive", ("cosine annealing", "reduce on plateau")),
-    ("sensitivity to the rate", "insensitive", ("cyclical", "one cycle")),
-    ("loss", "fluctuates strongly", ("reduce on plateau",)),
-    ("loss", "falls steadily", ("step decay", "exponential decay")),
-)  # fmt: skip
-
-# Optimizers that fit a problem.
-OPTIMIZERS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("simple, low-dimensional problem", ("gradient descent", "SGD")),
-    ("noisy gradients", ("momentum", "Nesterov")),
-    ("sparse data", ("AdaGrad", "RMSProp")),
-    ("deep network", ("Adam", "AdamW", "Nadam", "AMSGrad")),
-)
 
 
 def _plain(name: str) -> str:

@@ -15,7 +15,7 @@ from keraslr._parameters import Choice, Flag, Number, Optional, Parameter, Sever
 from keraslr._version import __version__
 from keraslr.jobs import _processes
 from keraslr.schedules import Schedule, parameters, parse
-from keraslr.schedules._base import Inner
+from keraslr.schedules._registry import Inner
 
 # The published batch size; the digits would get six steps an epoch out of it.
 _BATCH_SIZE = 256

@@ -9,8 +9,8 @@ from keras import ops
 from keras.optimizers.schedules import LearningRateSchedule
 
 from keraslr._parameters import Number
-from keraslr.schedules._base import decoded_schedule
 from keraslr.schedules._dtypes import FLOAT
+from keraslr.schedules._registry import decoded_schedule
 from keraslr.schedules._ticks import Tensor
 
 

@@ -12,7 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
 from matplotlib.transforms import ScaledTranslation
 
-from keraslr.descent import DESCENT_OPTIMIZERS, Trajectory
+from keraslr.catalog import DESCENT_OPTIMIZERS
+from keraslr.descent import Trajectory
 from keraslr.objectives import Objective
 from keraslr.plotting._chart import Chart
 from keraslr.plotting._contours import GREY, View, draw_levels, in_plane, surface

@@ -10,7 +10,7 @@ import numpy as np
 
 from keraslr._chart_data import LineFigure
 from keraslr.callbacks import ReduceLROnPlateau
-from keraslr.descent import DESCENT_OPTIMIZERS
+from keraslr.catalog import DESCENT_OPTIMIZERS
 from keraslr.jobs._job import Job
 from keraslr.published._parts import (
     Findings,

@@ -3,17 +3,8 @@
 To add one, see `Schedule`: a docstring with the formula, the declared parameters, and `at`.
 """
 
-from keraslr._parameters import choice, flag, integer, integers, parameters, rate, real
-from keraslr.schedules._base import Schedule, register, registered
-from keraslr.schedules._combinators import (
-    ChainedScheduler,
-    Clipped,
-    HeldAfter,
-    PerEpoch,
-    Scaled,
-    SequentialLR,
-    Warmup,
-)
+from keraslr._parameters import choice, flag, integer, integers, parameters, rate, rates, real
+from keraslr.schedules._chained import ChainedScheduler
 from keraslr.schedules._cosine import CosineAnnealingLR, CosineAnnealingWarmRestarts
 from keraslr.schedules._curves import geometric
 from keraslr.schedules._cyclic import CycledMomentum, CyclicLR, OneCycleLR
@@ -25,6 +16,17 @@ from keraslr.schedules._decay import (
     PolynomialLR,
 )
 from keraslr.schedules._expressions import parse
+from keraslr.schedules._interpolated import InterpolatedLR
+from keraslr.schedules._registry import register, registered
+from keraslr.schedules._schedule import (
+    Clipped,
+    HeldAfter,
+    PerEpoch,
+    Scaled,
+    Schedule,
+    SequentialLR,
+    Warmup,
+)
 from keraslr.schedules._stepwise import ConstantLR, MultiStepLR, PiecewiseConstantLR, StepLR
 from keraslr.schedules._tabulated import LambdaLR, MultiplicativeLR
 from keraslr.schedules._transformer import InverseSqrtLR, WarmupStableDecayLR
@@ -40,6 +42,7 @@ __all__ = [
     "ExponentialLR",
     "FactorLR",
     "HeldAfter",
+    "InterpolatedLR",
     "InversePowerLR",
     "InverseSqrtLR",
     "LambdaLR",
@@ -64,6 +67,7 @@ __all__ = [
     "parameters",
     "parse",
     "rate",
+    "rates",
     "real",
     "register",
     "registered",

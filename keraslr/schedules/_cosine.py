@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from keraslr._parameters import MAX_TICKS, integer, rate, real
-from keraslr.schedules._base import Schedule, register
+from keraslr._parameters import MAX_TICKS, integer, rate
 from keraslr.schedules._curves import cosine, select, table
+from keraslr.schedules._formulas import Formulas, between
+from keraslr.schedules._registry import register
+from keraslr.schedules._schedule import Schedule
 from keraslr.schedules._ticks import Tensor, Ticks
 
 
@@ -28,7 +30,13 @@ class CosineAnnealingLR(Schedule):
 
     initial_learning_rate: float = rate("Learning rate at t = 0.")
     T_max: int = integer("Ticks from the initial rate to the lowest.")
-    eta_min: float = real("Lowest learning rate.", at_least=0, default=0.0)
+    eta_min: float = rate("Lowest learning rate.", at_least=0, default=0.0)
+
+    pytorch = "sets"
+
+    @property
+    def length(self) -> int | None:
+        return self.T_max
 
     def at(self, t: Ticks) -> Tensor:
         rising = (t // self.T_max).whole % 2 == 1
@@ -36,6 +44,10 @@ class CosineAnnealingLR(Schedule):
         high, low = self.initial_learning_rate, self.eta_min
         start, end = select(rising, low, high), select(rising, high, low)
         return cosine(start, end, done, left)
+
+    def formula(self, code: Formulas) -> str:
+        share = f"(1 + math.cos(math.pi * t / {self.T_max})) / 2"
+        return f"return {between(self.eta_min, self.initial_learning_rate, share)}"
 
 
 @register
@@ -59,7 +71,13 @@ class CosineAnnealingWarmRestarts(Schedule):
     initial_learning_rate: float = rate("Learning rate at the start of each cycle.")
     T_0: int = integer("Ticks of the first cycle.")
     T_mult: int = integer("Each cycle's length as a multiple of the one before.", default=1)
-    eta_min: float = real("Lowest learning rate.", at_least=0, default=0.0)
+    eta_min: float = rate("Lowest learning rate.", at_least=0, default=0.0)
+
+    pytorch = "sets"
+
+    @property
+    def length(self) -> int | None:
+        return self.T_0
 
     def at(self, t: Ticks) -> Tensor:
         if self.T_mult == 1:
@@ -67,6 +85,16 @@ class CosineAnnealingWarmRestarts(Schedule):
         else:
             done, left = self._within_cycle(t)
         return cosine(self.initial_learning_rate, self.eta_min, done, left)
+
+    def formula(self, code: Formulas) -> str:
+        share = "(1 + math.cos(math.pi * t / length)) / 2"
+        value = between(self.eta_min, self.initial_learning_rate, share)
+        if self.T_mult == 1:
+            return f"length = {self.T_0}\nt = t % length\nreturn {value}"
+        return (
+            f"length = {self.T_0}\nwhile t >= length:\n"
+            f"    t, length = t - length, length * {self.T_mult}\nreturn {value}"
+        )
 
     def _within_cycle(self, t: Ticks) -> tuple[Tensor, Tensor]:
         # A table of the few starts there can be: a logarithm of t would put some restarts one

@@ -12,8 +12,10 @@ from keraslr._parameters import (
     rate,
     real,
 )
-from keraslr.schedules._base import Schedule, register, schedule
 from keraslr.schedules._curves import CURVES, geometric, select
+from keraslr.schedules._formulas import Formulas, between, tidy
+from keraslr.schedules._registry import register, schedule
+from keraslr.schedules._schedule import Schedule
 from keraslr.schedules._ticks import Tensor, Ticks, float32
 
 
@@ -36,7 +38,7 @@ class CyclicLR(Schedule):
     Source: Smith, Cyclical Learning Rates for Training Neural Networks (2017).
     """
 
-    base_lr: float = real("Lowest learning rate, at the start of each cycle.", at_least=0)
+    base_lr: float = rate("Lowest learning rate, at the start of each cycle.", at_least=0)
     max_lr: float = rate("Highest learning rate.")
     step_size_up: int = integer("Ticks from the lowest rate to the highest.", default=2000)
     step_size_down: int | None = integer(
@@ -66,8 +68,25 @@ class CyclicLR(Schedule):
         """The momentum that PyTorch cycles beside this rate; see `CycledMomentum`."""
         return CycledMomentum(self, base_momentum, max_momentum)
 
+    @property
+    def length(self) -> int | None:
+        return self.cycle_length
+
     def at(self, t: Ticks) -> Tensor:
         return self._cycle(t, self.base_lr, self.max_lr)
+
+    def formula(self, code: Formulas) -> str:
+        length, up = self.cycle_length, self.step_size_up
+        scale = {
+            "triangular": "",
+            "triangular2": f" * 0.5 ** (t // {length})",
+            "exp_range": f" * {self.gamma!r}**t",
+        }[self.mode]
+        return (
+            f"place = t % {length}\n"
+            f"height = place / {up} if place < {up} else ({length} - place) / {length - up}\n"
+            f"return {between(self.base_lr, self.max_lr, 'height')}{scale}"
+        )
 
     def _cycle(self, t: Ticks, start: float, peak: float) -> Tensor:
         """`start` at the ends of each cycle, `peak` (above or below) in the middle of the first."""
@@ -172,6 +191,25 @@ class OneCycleLR(Schedule):
     def at(self, t: Ticks) -> Tensor:
         return self._cycle(t, *self._rates())
 
+    def formula(self, code: Formulas) -> str:
+        first, last = self.length, self.length - 1
+        start = tidy(self.max_lr / self.div_factor)
+        floor = tidy(self.max_lr / self.div_factor / self.final_div_factor)
+        # With PyTorch's roundings: the peak need not fall on a whole tick.
+        ends = [(float(self.pct_start * first) - 1, self.max_lr)]
+        if self.three_phase:
+            ends.append((2 * self.pct_start * first - 2, start))
+        phases = ", ".join(f"({end!r}, {rate!r})" for end, rate in [*ends, (last, floor)])
+        shape = {"linear": "x", "cos": "(1 - math.cos(math.pi * x)) / 2"}[self.anneal_strategy]
+        return (
+            f"t, begin, start = min(t, {last}), 0, {start!r}\n"
+            f"for end, target in [{phases}]:\n"
+            "    if t <= end:\n"
+            "        x = (t - begin) / (end - begin)\n"
+            f"        return start + (target - start) * {shape}\n"
+            "    begin, start = end, target"
+        )
+
     def _rates(self) -> tuple[float, float, float]:
         first = self.max_lr / self.div_factor
         return first, self.max_lr, first / self.final_div_factor
@@ -239,6 +277,9 @@ class CycledMomentum(Schedule):
                 "max_momentum must be >= base_momentum. Received: "
                 f"max_momentum={self.max_momentum}, base_momentum={self.base_momentum}"
             )
+
+    # Its cycle, which is a part of it, has one.
+    length = None
 
     def at(self, t: Ticks) -> Tensor:
         low, high = self.base_momentum, self.max_momentum

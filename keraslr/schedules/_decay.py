@@ -5,8 +5,10 @@ from __future__ import annotations
 from keras import ops
 
 from keraslr._parameters import integer, rate, real
-from keraslr.schedules._base import Schedule, register
 from keraslr.schedules._curves import geometric, linear
+from keraslr.schedules._formulas import Formulas
+from keraslr.schedules._registry import register
+from keraslr.schedules._schedule import Schedule
 from keraslr.schedules._ticks import Tensor, Ticks
 
 
@@ -29,9 +31,22 @@ class LinearLR(Schedule):
     end_factor: float = real("Factor at the end.", at_least=0, at_most=1, default=1.0)
     total_iters: int = integer("Ticks from the first factor to the second.", default=5)
 
+    pytorch = "multiplies"
+
+    @property
+    def length(self) -> int | None:
+        return None if self.start_factor == self.end_factor == 1 else self.total_iters
+
     def at(self, t: Ticks) -> Tensor:
         done, left = t.between(0, self.total_iters)
         return self.initial_learning_rate * linear(self.start_factor, self.end_factor, done, left)
+
+    def formula(self, code: Formulas) -> str:
+        return (
+            f"x = min(t / {self.total_iters}, 1)\n"
+            f"return {self.initial_learning_rate!r} * "
+            f"({self.start_factor!r} * (1 - x) + {self.end_factor!r} * x)"
+        )
 
 
 @register
@@ -50,8 +65,15 @@ class ExponentialLR(Schedule):
     initial_learning_rate: float = rate()
     gamma: float = real("Factor per tick.", above=0)
 
+    pytorch = "multiplies"
+
+    length = None
+
     def at(self, t: Ticks) -> Tensor:
         return geometric(self.initial_learning_rate, self.gamma, t)
+
+    def formula(self, code: Formulas) -> str:
+        return f"return {self.initial_learning_rate!r} * {self.gamma!r}**t"
 
 
 @register
@@ -71,9 +93,20 @@ class PolynomialLR(Schedule):
     total_iters: int = integer("Ticks until the rate is zero.", default=5)
     power: float = real("Exponent; 1 is a straight line.", above=0, default=1.0)
 
+    pytorch = "multiplies"
+
+    @property
+    def length(self) -> int | None:
+        return self.total_iters
+
     def at(self, t: Ticks) -> Tensor:
         _, left = t.between(0, self.total_iters)
         return self.initial_learning_rate * left**self.power
+
+    def formula(self, code: Formulas) -> str:
+        exponent = "" if self.power == 1 else f" ** {self.power!r}"
+        left = f"(1 - min(t / {self.total_iters}, 1))"
+        return f"return {self.initial_learning_rate!r} * {left}{exponent}"
 
 
 @register
@@ -92,11 +125,17 @@ class FactorLR(Schedule):
 
     initial_learning_rate: float = rate()
     factor: float = real("Factor per tick.", above=0)
-    stop_factor_lr: float = real("Lowest learning rate.", at_least=0, default=1e-7)
+    stop_factor_lr: float = rate("Lowest learning rate.", at_least=0, default=1e-7)
+
+    length = None
 
     def at(self, t: Ticks) -> Tensor:
         falling = geometric(self.initial_learning_rate, self.factor, t)
         return ops.maximum(falling, self.stop_factor_lr)
+
+    def formula(self, code: Formulas) -> str:
+        falling = f"{self.initial_learning_rate!r} * {self.factor!r}**t"
+        return f"return max({falling}, {self.stop_factor_lr!r})"
 
 
 @register
@@ -117,5 +156,10 @@ class InversePowerLR(Schedule):
     beta: float = real("Speed of the decay, per tick.", above=0, default=0.1)
     alpha: float = real("Exponent; 0.5 suits convex objectives.", above=0, default=0.5)
 
+    length = None
+
     def at(self, t: Ticks) -> Tensor:
         return self.initial_learning_rate * (1.0 + self.beta * t.number()) ** -self.alpha
+
+    def formula(self, code: Formulas) -> str:
+        return f"return {self.initial_learning_rate!r} * (1 + {self.beta!r} * t) ** -{self.alpha!r}"

@@ -6,7 +6,8 @@ import ast
 import re
 from typing import Any
 
-from keraslr.schedules._base import Schedule, registered
+from keraslr.schedules._registry import registered
+from keraslr.schedules._schedule import Schedule
 
 # A schedule nested deeper than some hundreds could be made, but neither shown nor called: Python's
 # stack ends first.

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from keraslr._parameters import integer, integers, rate, real, reals
-from keraslr.schedules._base import Schedule, register
+from keraslr._parameters import integer, integers, rate, rates, real
 from keraslr.schedules._curves import geometric, select, table, terms
+from keraslr.schedules._formulas import Formulas, listed
+from keraslr.schedules._registry import register
+from keraslr.schedules._schedule import Schedule
 from keraslr.schedules._ticks import Tensor, Ticks
 
 
@@ -28,9 +30,20 @@ class ConstantLR(Schedule):
     factor: float = real("Factor of the first ticks.", above=0, at_most=1, default=1 / 3)
     total_iters: int = integer("Ticks that are reduced.", default=5)
 
+    pytorch = "multiplies"
+
+    @property
+    def length(self) -> int | None:
+        return None if self.factor == 1 else self.total_iters
+
     def at(self, t: Ticks) -> Tensor:
         reduced = self.initial_learning_rate * self.factor
         return select(t < self.total_iters, reduced, self.initial_learning_rate)
+
+    def formula(self, code: Formulas) -> str:
+        rate, factor = self.initial_learning_rate, self.factor
+        reduced = f"{rate!r} * {factor!r} if t < {self.total_iters} else " if factor != 1 else ""
+        return f"return {reduced}{rate!r}"
 
 
 @register
@@ -50,8 +63,17 @@ class StepLR(Schedule):
     step_size: int = integer("Ticks between drops.")
     gamma: float = real("Factor of each drop.", above=0, default=0.1)
 
+    pytorch = "multiplies"
+
+    @property
+    def length(self) -> int | None:
+        return self.step_size
+
     def at(self, t: Ticks) -> Tensor:
         return geometric(self.initial_learning_rate, self.gamma, t // self.step_size)
+
+    def formula(self, code: Formulas) -> str:
+        return f"return {self.initial_learning_rate!r} * {self.gamma!r} ** (t // {self.step_size})"
 
 
 @register
@@ -75,9 +97,23 @@ class MultiStepLR(Schedule):
     )
     gamma: float = real("Factor of each drop.", above=0, default=0.1)
 
+    pytorch = "multiplies"
+
+    @property
+    def length(self) -> int | None:
+        return self.milestones[-1] if self.milestones else None
+
+    @property
+    def milestones_to_reach(self) -> tuple[int, ...]:
+        return self.milestones
+
     def at(self, t: Ticks) -> Tensor:
         rates = terms(self.initial_learning_rate, self.gamma, len(self.milestones) + 1)
         return table(rates, t.count(self.milestones))
+
+    def formula(self, code: Formulas) -> str:
+        drops = f"bisect.bisect_right({listed(self.milestones)}, t)"
+        return f"return {self.initial_learning_rate!r} * {self.gamma!r} ** {drops}"
 
 
 @register
@@ -99,9 +135,7 @@ class PiecewiseConstantLR(Schedule):
     boundaries: tuple[int, ...] = integers(
         "Last tick of each interval but the last.", at_least=0, order="increasing"
     )
-    rates: tuple[float, ...] = reals(
-        "Learning rates, one more than there are boundaries.", at_least=0
-    )
+    rates: tuple[float, ...] = rates("Learning rates, one more than there are boundaries.")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -111,5 +145,17 @@ class PiecewiseConstantLR(Schedule):
                 f"Received: {len(self.rates)} rates, {len(self.boundaries)} boundaries"
             )
 
+    @property
+    def length(self) -> int | None:
+        return self.boundaries[-1] if self.boundaries else None
+
+    @property
+    def milestones_to_reach(self) -> tuple[int, ...]:
+        return tuple(last + 1 for last in self.boundaries)
+
     def at(self, t: Ticks) -> Tensor:
         return table(self.rates, t.count(tuple(last + 1 for last in self.boundaries)))
+
+    def formula(self, code: Formulas) -> str:
+        index = f"bisect.bisect_left({listed(self.boundaries)}, {code.tick})"
+        return f"rates = {listed(self.rates)}\nreturn rates[{index}]"

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import accumulate
 from operator import mul
-from typing import Any
+from typing import Any, cast
 
 from keraslr._parameters import integer, parameters, rate, reals
-from keraslr.schedules._base import Schedule, register
 from keraslr.schedules._curves import table
+from keraslr.schedules._formulas import Formulas, Table, listed
+from keraslr.schedules._registry import register
+from keraslr.schedules._schedule import Schedule
 from keraslr.schedules._ticks import Tensor, Ticks
 
 
@@ -18,6 +20,11 @@ class _Tabulated(Schedule):
 
     lr_lambda: Any
     total_iters: int
+
+    @property
+    def factors(self) -> Sequence[float]:
+        """What the function gave, which is kept as numbers."""
+        return cast("Sequence[float]", self.lr_lambda)
 
     def _first(self) -> int:
         """The first tick that the function is asked for."""
@@ -66,9 +73,19 @@ class LambdaLR(_Tabulated):
     def _first(self) -> int:
         return 0
 
+    @property
+    def length(self) -> int | None:
+        return self.total_iters
+
     def at(self, t: Ticks) -> Tensor:
         rates = [self.initial_learning_rate * factor for factor in self.lr_lambda]  # type: ignore[union-attr]
         return table(rates, t.at_most(self.total_iters).whole)
+
+    def formula(self, code: Formulas) -> str:
+        table = Table(self.factors)
+        formula = table.formula.format(t=code.tick, factors="factors")
+        factors = f"factors = {listed(table.values)}\n" if table.values else ""
+        return f"{factors}return {self.initial_learning_rate!r} * {formula}"
 
 
 @register
@@ -95,9 +112,21 @@ class MultiplicativeLR(_Tabulated):
     )
     total_iters: int = integer("Last tick at which the rate changes.")
 
+    pytorch = "multiplies"
+
     def _first(self) -> int:
         return 1
+
+    @property
+    def length(self) -> int | None:
+        return self.total_iters
 
     def at(self, t: Ticks) -> Tensor:
         rates = accumulate(self.lr_lambda, mul, initial=self.initial_learning_rate)  # type: ignore[arg-type]
         return table(list(rates), t.at_most(self.total_iters).whole)
+
+    def formula(self, code: Formulas) -> str:
+        rate, factors = self.initial_learning_rate, self.factors
+        if len(set(factors)) == 1:
+            return f"return {rate!r} * {factors[0]!r} ** min({code.tick}, {len(factors)})"
+        return f"factors = {listed(factors)}\nreturn {rate!r} * math.prod(factors[:{code.tick}])"

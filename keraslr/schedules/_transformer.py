@@ -7,8 +7,10 @@ from typing import Any
 from keras import ops
 
 from keraslr._parameters import choice, integer, rate, real
-from keraslr.schedules._base import Schedule, register
 from keraslr.schedules._curves import cosine, linear, select
+from keraslr.schedules._formulas import Formulas, between, tidy
+from keraslr.schedules._registry import register
+from keraslr.schedules._schedule import Schedule
 from keraslr.schedules._ticks import Tensor, Ticks
 
 
@@ -36,6 +38,12 @@ class InverseSqrtLR(Schedule):
         default=None,
     )
 
+    length = None
+
+    @property
+    def warmup_length(self) -> int:
+        return self.num_warmup_steps
+
     def at(self, t: Ticks) -> Tensor:
         timescale = self.timescale or self.num_warmup_steps or 10_000
         decay = ops.rsqrt(1.0 + t.since(self.num_warmup_steps) / timescale)
@@ -44,6 +52,12 @@ class InverseSqrtLR(Schedule):
         done, _ = t.between(0, self.num_warmup_steps)
         # While it warms up the decay is 1, and afterwards the warm-up is.
         return self.initial_learning_rate * done * decay
+
+    def formula(self, code: Formulas) -> str:
+        rate, n = self.initial_learning_rate, self.num_warmup_steps
+        rise = f"if t < {n}:\n    return {rate!r} * t / {n}\n" if n else ""
+        since, scale = f"(t - {n})" if n else "t", self.timescale or n or 10_000
+        return f"{rise}return {rate!r} / math.sqrt(1 + {since} / {scale})"
 
 
 @register
@@ -80,6 +94,12 @@ class WarmupStableDecayLR(Schedule):
         "Lowest rate as a share of the plateau's.", at_least=0, at_most=1, default=0.0
     )
 
+    length = None
+
+    @property
+    def warmup_length(self) -> int:
+        return self.num_warmup_steps
+
     def at(self, t: Ticks) -> Tensor:
         low, high = self.initial_learning_rate * self.min_lr_ratio, self.initial_learning_rate
         # Begins with the floor: each earlier phase then takes its own ticks.
@@ -95,6 +115,28 @@ class WarmupStableDecayLR(Schedule):
             value = select(t < self.num_warmup_steps, rising, value)
         return value
 
+    def formula(self, code: Formulas) -> str:
+        high, low = self.initial_learning_rate, 0.0
+        if self.min_lr_ratio:
+            low = tidy(high * self.min_lr_ratio)
+        begin, falls = self.num_warmup_steps, self.num_warmup_steps + self.num_stable_steps
+        lines = []
+        if begin:
+            lines += [
+                f"if t < {begin}:",
+                f"    x = t / {begin}",
+                f"    return {between(low, high, _RISES[self.warmup_type])}",
+            ]
+        if self.num_stable_steps:
+            lines += [f"if t < {falls}:", f"    return {high!r}"]
+        if self.num_decay_steps:
+            since = f"(t - {falls})" if falls else "t"
+            lines.append(f"x = min({since} / {self.num_decay_steps}, 1)")
+            lines.append(f"return {between(low, high, _FALLS[self.decay_type])}")
+        else:
+            lines.append(f"return {low!r}")
+        return "\n".join(lines)
+
 
 def _shaped(shape: str, high: float, low: float, done: Tensor, left: Tensor) -> Tensor:
     """From `high` at done = 0 to `low` at left = 0; a rise is the same fall run backwards."""
@@ -103,3 +145,16 @@ def _shaped(shape: str, high: float, low: float, done: Tensor, left: Tensor) -> 
         left = left / (1.0 + ops.sqrt(done))
         return linear(high, low, 1.0 - left, left)
     return (linear if shape == "linear" else cosine)(high, low, done, left)
+
+
+# The same curves as text: from 0 to 1 and back, of x.
+_RISES = {
+    "linear": "x",
+    "cosine": "(1 - math.cos(math.pi * x)) / 2",
+    "1-sqrt": "(1 - math.sqrt(1 - x))",
+}
+_FALLS = {
+    "linear": "(1 - x)",
+    "cosine": "(1 + math.cos(math.pi * x)) / 2",
+    "1-sqrt": "(1 - math.sqrt(x))",
+}

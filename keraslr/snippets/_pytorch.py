@@ -17,55 +17,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from keraslr import schedules
-from keraslr.schedules import Schedule
-from keraslr.snippets._formulas import (
-    Formulas,
-    Table,
-    bracketed,
-    call,
-    factors_of,
-    listed,
-    literal,
-    rising,
-    tidy,
-)
+from keraslr.schedules import Schedule, parameters
+from keraslr.schedules._formulas import Table, listed, rising, tidy
+from keraslr.snippets._formulas import Formulas, bracketed, call, literal
 
 _PREFIX = "torch.optim.lr_scheduler."
-
-# Those whose arguments PyTorch names as keraslr does, after the initial rate.
-_SAME = (
-    schedules.ConstantLR,
-    schedules.LinearLR,
-    schedules.StepLR,
-    schedules.MultiStepLR,
-    schedules.ExponentialLR,
-    schedules.PolynomialLR,
-    schedules.CosineAnnealingLR,
-    schedules.CosineAnnealingWarmRestarts,
-)
-
-# In a chain these multiply the rate that is there.
-_CHAINABLE = (
-    schedules.ConstantLR,
-    schedules.LinearLR,
-    schedules.StepLR,
-    schedules.MultiStepLR,
-    schedules.ExponentialLR,
-    schedules.PolynomialLR,
-    schedules.MultiplicativeLR,
-)
-
-# Parameters that are rates, and so are multiplied where a schedule is.
-_RATES = (
-    "initial_learning_rate",
-    "eta_min",
-    "base_lr",
-    "max_lr",
-    "min_lr",
-    "start_lr",
-    "stop_factor_lr",
-    "rates",
-)
 
 # A float32 rate divided by the initial one, where both mean the same.
 _EQUAL = 2e-7
@@ -131,11 +87,8 @@ def written(schedule: Schedule, epochs: int | None, steps_per_epoch: int | None)
 def within(schedule: Schedule) -> Iterator[Schedule]:
     """The schedule and all within it."""
     yield schedule
-    for field in dataclasses.fields(schedule):
-        value = getattr(schedule, field.name)
-        for each in value if isinstance(value, tuple) else (value,):
-            if isinstance(each, Schedule):
-                yield from within(each)
+    for each in schedule.inner_schedules():
+        yield from within(each)
 
 
 def _fractions(schedule: Schedule) -> bool:
@@ -148,16 +101,16 @@ def _scaled(schedule: Schedule, factor: float = 1.0) -> Schedule:
     if isinstance(schedule, schedules.Scaled):
         return _scaled(schedule.schedule, factor * schedule.factor)
     changes: dict[str, Any] = {}
-    for field in dataclasses.fields(schedule):
-        value = getattr(schedule, field.name)
-        if isinstance(value, Schedule):
-            changes[field.name] = _scaled(value, factor)
-        elif field.name == "schedules":
-            changes[field.name] = tuple(_scaled(each, factor) for each in value)
-        elif field.name in _RATES and factor != 1 and value is not None:
-            several = isinstance(value, tuple)
-            products = tuple(tidy(factor * each) for each in (value if several else (value,)))
-            changes[field.name] = products if several else products[0]
+    for name, parameter in parameters(type(schedule)).items():
+        value = getattr(schedule, name)
+        several = value if isinstance(value, tuple) else (value,)
+        if any(isinstance(each, Schedule) for each in several):
+            scaled: list[Any] = [_scaled(each, factor) for each in several]
+        elif parameter.is_rate and factor != 1 and value is not None:
+            scaled = [tidy(factor * each) for each in several]
+        else:
+            continue
+        changes[name] = tuple(scaled) if isinstance(value, tuple) else scaled[0]
     return dataclasses.replace(schedule, **changes)
 
 
@@ -292,7 +245,7 @@ class _Native:
 
     def _chained(self, schedule: schedules.ChainedScheduler) -> str:
         for each in schedule.schedules:
-            if len(schedule.schedules) > 1 and not isinstance(each, _CHAINABLE):
+            if len(schedule.schedules) > 1 and each.pytorch != "multiplies":
                 raise _UnlikeError(
                     f"PyTorch's ChainedScheduler gives other rates with a {type(each).__name__} in "
                     "it; hence a formula."
@@ -304,18 +257,18 @@ class _Native:
         name = type(schedule).__name__
         match schedule:
             case schedules.LambdaLR():
-                table = Table(factors_of(schedule))
+                table = Table(schedule.factors)
                 listed_as = self._listed(table.values)
                 return _lambda(name, table.formula.format(t="t", factors=listed_as))
             case schedules.MultiplicativeLR(total_iters=n):
-                factors = factors_of(schedule)
+                factors = schedule.factors
                 if len(set(factors)) == 1:
                     return _lambda(name, f"{factors[0]!r} if t <= {n} else 1.0")
                 return _lambda(name, f"{self._listed(factors)}[t - 1] if t <= {n} else 1.0")
             case schedules.CyclicLR() | schedules.OneCycleLR():
                 given = [*_given(schedule), "cycle_momentum=False"]
                 return _call(name, ["optimizer", *given])
-            case _ if isinstance(schedule, _SAME):
+            case _ if schedule.pytorch:
                 return _call(name, ["optimizer", *_given(schedule)[1:]])
         raise _UnlikeError
 

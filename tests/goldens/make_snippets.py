@@ -95,6 +95,8 @@ COMPOSED = (
     Case("WarmupStableDecayLR(0.1, 6, 10, 12, '1-sqrt', '1-sqrt', min_lr_ratio=0.1)"),
     Case("WarmupStableDecayLR(0.1, 6, 10, 12, 'cosine', 'linear')"),
     Case("InverseSqrtLR(0.1, 0)"),
+    Case("InterpolatedLR([3, 9, 25], [0.01, 0.1, 0.0], interpolation='cosine')"),
+    Case("InterpolatedLR([3, 9, 25], [0.01, 0.1, 0.001], interpolation='log').per_epoch(4, True)"),
     # Cycles in every mode; one cycle within and beyond its length.
     Case("CyclicLR(0.001, 0.1, 4, 7, mode='triangular2')"),
     Case("CyclicLR(0.001, 0.1, 4, 7, mode='triangular2').per_epoch(4, smooth=True)"),

@@ -118,6 +118,14 @@ REFUSED = {
             "rates": (*NO_SEQUENCES, *each_in(NOT_NEGATIVE, [0.1], [0.1]), []),
         },
     ),
+    keraslr.InterpolatedLR: (
+        {"milestones": [3, 5], "rates": [0.1, 0.2], "interpolation": "linear"},
+        {
+            "milestones": (*NO_SEQUENCES, *each_in(TICKS_OR_ZERO, [2], []), [3, 3], [5, 3]),
+            "rates": (*NO_SEQUENCES, *each_in(NOT_NEGATIVE, [0.1], []), []),
+            "interpolation": names("linear", "cosine", "log"),
+        },
+    ),
     keraslr.ExponentialLR: (
         {"initial_learning_rate": 0.1, "gamma": 0.9},
         {"initial_learning_rate": POSITIVE, "gamma": POSITIVE},

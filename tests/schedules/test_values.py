@@ -3,16 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import doctest
-import importlib
-import inspect
 import math
-import pkgutil
-import re
-import subprocess
-import sys
-import textwrap
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -46,7 +37,7 @@ from keraslr import (
     Warmup,
     WarmupStableDecayLR,
 )
-from keraslr.schedules import _curves, parameters, registered
+from keraslr.schedules import parameters, registered
 
 STEPS = 40
 BIG = 2**24 + 1  # the first integer that a float32 does not hold
@@ -680,168 +671,3 @@ def test_linear_scaling_is_in_proportion(arguments, expected):
 def test_linear_scaling_names_what_is_wrong(arguments, error, name):
     with pytest.raises(error, match=f"^{name}.* must be a"):
         keraslr.linear_scaling(**arguments)
-
-
-# Documentation
-
-PUBLIC = [name for name in keraslr.__all__ if not name.startswith("__")]
-SCHEDULES = [
-    cls
-    for name in PUBLIC
-    if inspect.isclass(cls := getattr(keraslr, name))
-    and issubclass(cls, keraslr.Schedule)
-    and cls is not keraslr.Schedule
-]
-MODULES = ["keraslr"] + [
-    module.name
-    for module in pkgutil.walk_packages(keraslr.__path__, "keraslr.")
-    if not module.name.endswith("__main__")
-]
-if BACKEND != "tensorflow":
-    # The others train or draw, on TensorFlow.
-    there = r"keraslr\.(schedules|optimizers|callbacks|advice|catalog|checks|summary)"
-    MODULES = [name for name in MODULES if re.match(there, name)]
-
-
-def args_of(text):
-    """The names in the `Args:` part of a docstring."""
-    lines = inspect.cleandoc(text).splitlines()
-    assert "Args:" in lines
-    names = []
-    for line in lines[lines.index("Args:") + 1 :]:
-        if line and not line.startswith(" "):
-            break
-        if line.startswith("    ") and not line.startswith("     "):
-            names.append(line.strip().partition(":")[0].lstrip("*"))
-    return names
-
-
-@pytest.mark.parametrize("name", PUBLIC)
-def test_public_names_have_a_docstring(name):
-    value = getattr(keraslr, name)
-    assert "\n" in inspect.getdoc(value)
-    assert value.__module__.startswith("keraslr.")
-
-
-@pytest.mark.parametrize("cls", SCHEDULES, ids=lambda cls: cls.__name__)
-def test_docstrings_of_schedules_have_formula_arguments_and_example(cls):
-    assert args_of(cls.__doc__) == list(parameters(cls))
-    for name, parameter in parameters(cls).items():
-        assert f"    {name}: {parameter.meaning} " in cls.__doc__
-    assert re.search(r"    (lr|momentum)\((t|step)\) = ", cls.__doc__)
-    assert "Example:\n    >>> " in cls.__doc__
-
-
-@pytest.mark.parametrize(
-    "name", [name for name in PUBLIC if inspect.isfunction(getattr(keraslr, name))]
-)
-def test_docstrings_of_functions_name_every_argument(name):
-    function = getattr(keraslr, name)
-    parameters = list(inspect.signature(function).parameters)
-    if not parameters:
-        assert "Args:" not in function.__doc__
-        return
-    assert args_of(function.__doc__) == parameters
-
-
-@pytest.mark.parametrize("name", MODULES)
-def test_examples_in_docstrings_are_true(name):
-    module = importlib.import_module(name)
-    result = doctest.testmod(module, extraglobs=dict(vars(keraslr)))
-    assert result.failed == 0
-    # Each schedule shows one.
-    assert result.attempted >= sum(cls.__module__ == name for cls in SCHEDULES)
-
-
-@on_tensorflow  # for the others see test_backends.py
-def test_importing_is_light():
-    # What Keras itself imports is not this package's doing.
-    script = """
-        import sys
-        import keras
-        before = set(sys.modules)
-        import keraslr
-        print(*sorted({name.partition(".")[0] for name in set(sys.modules) - before}))
-        # Keras itself imports Matplotlib in some versions.
-        assert "keraslr.plotting" not in sys.modules
-        from keraslr.snippets import pytorch_snippet
-        pytorch_snippet(keraslr.StepLR(0.1, 3).with_warmup(2))
-        assert "torch" not in sys.modules
-    """
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script)],
-        cwd=Path(keraslr.__file__).parents[1],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    imported = set(done.stdout.split())
-    assert "keraslr" in imported
-    heavy = {"IPython", "ipywidgets", "matplotlib", "pandas", "rich", "scipy", "sklearn", "tqdm"}
-    assert not imported & heavy
-
-
-# A schedule of one's own.
-
-
-def documented_example():
-    """The class that the docstring of `Schedule` shows, run as a person would type it."""
-    _, _, code = inspect.getdoc(keraslr.Schedule).partition("@register\n")
-    namespace = {
-        **vars(keraslr.schedules),
-        "geometric": _curves.geometric,
-        "__name__": __name__,
-    }
-    exec(textwrap.dedent("    @register\n" + code), namespace)
-    return namespace["HalvedLR"]
-
-
-@pytest.fixture
-def halved():
-    before = dict(keras.saving.get_custom_objects())
-    cls = documented_example()
-    yield cls
-    keras.saving.get_custom_objects().clear()
-    keras.saving.get_custom_objects().update(before)
-    keraslr.schedules._base._REGISTRY.pop("HalvedLR")
-
-
-def test_a_schedule_of_ones_own_is_a_schedule_like_all_others(halved):
-    schedule = halved(0.8, period=2)
-    np.testing.assert_allclose(schedule.values(5), [0.8, 0.8, 0.4, 0.4, 0.2], rtol=1e-7)
-    assert repr(schedule) == "HalvedLR(initial_learning_rate=0.8, period=2)"
-    assert keraslr.parse(repr(schedule)) == schedule
-    assert args_of(halved.__doc__) == ["initial_learning_rate", "period"]
-    composed = schedule.with_warmup(3).then(ChainedScheduler([schedule, FALL]), at=9)
-    again = SequentialLR.from_config(composed.get_config())
-    assert again == composed
-    np.testing.assert_array_equal(again.values(20), composed.values(20))
-    kept = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(schedule))
-    assert kept == schedule
-    with pytest.raises(ValueError, match="period must be an integer >= 1"):
-        halved(0.8, period=0)
-
-
-@pytest.mark.parametrize(
-    "fields",
-    [
-        {"initial_learning_rate": keraslr.schedules.rate(), "speed": 2.0},
-        {"initial_learning_rate": keraslr.schedules.rate(), "speed": dataclasses.field(default=1)},
-        {"speed": dataclasses.field()},
-    ],
-    ids=["default", "field", "field without default"],
-)
-def test_a_schedule_with_an_undeclared_parameter_is_refused(fields):
-    cls = type(
-        "Undeclared",
-        (keraslr.Schedule,),
-        {**fields, "__annotations__": dict.fromkeys(fields, float), "__module__": __name__},
-    )
-    with pytest.raises(TypeError, match=r"Undeclared\.speed must be declared, as real\(\.\.\.\)"):
-        keraslr.schedules.register(cls)
-    assert "Undeclared" not in registered()
-
-
-def test_a_schedule_without_a_formula_says_so():
-    with pytest.raises(NotImplementedError, match=r"Schedule must define at\(self, t\)"):
-        keraslr.Schedule()(0)

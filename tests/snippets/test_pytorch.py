@@ -79,6 +79,7 @@ def test_a_class_that_pytorch_has_is_used(strategy):
     schedule, name = strategy.build(), strategy.cls.__name__
     lacking = {
         "PiecewiseConstantLR",
+        "InterpolatedLR",
         "FactorLR",
         "InversePowerLR",
         "InverseSqrtLR",

@@ -92,6 +92,15 @@ def accepted(
         values = st.lists(minimum, min_size=len(boundaries) + 1, max_size=len(boundaries) + 1)
         return keraslr.PiecewiseConstantLR(boundaries, draw(values))
 
+    @st.composite
+    def interpolated(draw):
+        milestones = draw(st.integers(1, 6).flatmap(lambda n: increasing(0, most, n)))
+        curve = draw(st.sampled_from(["linear", "cosine", "log"]))
+        # The logarithm of a ratio of 1e18 has no correct digit left at 2e-6.
+        each = MODERATE_RATES if curve == "log" else minimum
+        values = st.lists(each, min_size=len(milestones), max_size=len(milestones))
+        return keraslr.InterpolatedLR(milestones, draw(values), curve)
+
     def tabulated(cls, largest, more):
         factors = st.lists(
             st.just(0.0) | st.floats(1e-3, largest), min_size=1 + more, max_size=20 + more
@@ -128,6 +137,7 @@ def accepted(
             keraslr.WarmupStableDecayLR, rates, or_none, or_none, or_none, shapes, shapes, SHARES
         ),
         keraslr.PiecewiseConstantLR: piecewise(),
+        keraslr.InterpolatedLR: interpolated(),
     }  # fmt: skip
     if momentum:
         kinds[keraslr.CycledMomentum] = cycled_momentum()
@@ -193,6 +203,7 @@ def chains(draw, gammas: st.SearchStrategy[float] = GAMMAS) -> keraslr.ChainedSc
         keraslr.OneCycleLR,
         keraslr.CycledMomentum,
         keraslr.PiecewiseConstantLR,
+        keraslr.InterpolatedLR,
     )
     plain = st.one_of(*(kinds[cls] for cls in kinds if cls not in without))
     either = plain | wrapped(plain).filter(lambda schedule: schedule.base_learning_rate == rate)
@@ -225,6 +236,8 @@ def _examples() -> dict[str, keraslr.Schedule]:
         "three phases": keraslr.OneCycleLR(0.1, 30, anneal_strategy="linear", three_phase=True),
         "momentum of one cycle": keraslr.OneCycleLR(0.1, 40).momentum_schedule(),
         "momentum of cycles": keraslr.CyclicLR(0.001, 0.1, 4, 7, "triangular2").momentum_schedule(),
+        "interpolated by cosines": keraslr.InterpolatedLR([3, 9, 40], [0.01, 0.1, 0.0], "cosine"),
+        "interpolated logarithms": keraslr.InterpolatedLR([3, 9, 40], [0.01, 0.1, 0.001], "log"),
         "per epoch": step.per_epoch(4),
         "smooth": fall.per_epoch(4, smooth=True),
         "constant warm-up": step.with_warmup(5, start_lr=0.01, mode="constant"),

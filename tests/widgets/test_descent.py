@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from keraslr import CosineAnnealingLR, StepLR
-from keraslr.descent import DESCENT_OPTIMIZERS, descend
+from keraslr.catalog import DESCENT_OPTIMIZERS
+from keraslr.descent import descend
 from keraslr.objectives import OBJECTIVES
 from keraslr.plotting import DescentChart
 from widgets import DescentPanel, SchedulePanel

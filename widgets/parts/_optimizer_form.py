@@ -6,7 +6,7 @@ from typing import Any
 
 import ipywidgets
 
-from keraslr.descent import DESCENT_OPTIMIZERS
+from keraslr.catalog import DESCENT_OPTIMIZERS
 from widgets.parts._controls import number, shared, slider
 from widgets.parts._panel import dispose
 

@@ -1,0 +1,180 @@
+"""How a schedule's class is declared, registered and found again by its name."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import sys
+from typing import Any, TypeVar
+
+import keras
+
+from keraslr import _parameters
+from keraslr._parameters import (
+    Parameter,
+    choice,
+    declare,
+    flag,
+    integer,
+    integers,
+    parameters,
+    rate,
+    rates,
+    real,
+    reals,
+)
+
+if sys.version_info >= (3, 11):
+    from typing import dataclass_transform
+else:
+    from typing_extensions import dataclass_transform
+
+_PACKAGE = "keraslr"
+_REGISTRY: dict[str, type[Registered]] = {}
+
+_Class = TypeVar("_Class", bound="type[Registered]")
+
+
+class Registered(keras.optimizers.schedules.LearningRateSchedule):
+    """A value made of declared parameters: checked, compared, written and read by them."""
+
+    def __post_init__(self) -> None:
+        for name, parameter in parameters(type(self)).items():
+            self._set(name, parameter.validated(name, getattr(self, name)))
+
+    def _set(self, name: str, value: Any) -> None:
+        # Only while it is being made: afterwards the dataclass is frozen.
+        object.__setattr__(self, name, value)
+
+    def get_config(self) -> dict[str, Any]:
+        """The parameters as JSON holds them; `from_config` rebuilds an equal schedule."""
+        return {
+            name: parameter.encoded(getattr(self, name))
+            for name, parameter in parameters(type(self)).items()
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Any:
+        """Rebuilds a schedule from `get_config()`.
+
+        Only numbers, names and registered schedules are read: nothing in a config is imported,
+        looked up or called.
+
+        Raises:
+            TypeError, ValueError: The config holds anything else.
+        """
+        declared = parameters(cls)
+        unknown = sorted(set(config) - set(declared))
+        if unknown:
+            raise ValueError(
+                f"config of {cls.__name__} must hold {list(declared)} only. "
+                f"Received: {', '.join(map(repr, unknown))}"
+            )
+        for name, value in config.items():
+            if callable(value) and not isinstance(value, Registered):
+                raise TypeError(f"{name} must not be a function in a config. Received: {value!r}")
+        return cls(**{name: declared[name].decoded(value) for name, value in config.items()})
+
+    def _values(self) -> tuple[Any, ...]:
+        return tuple(getattr(self, field.name) for field in dataclasses.fields(self))
+
+    def __repr__(self) -> str:
+        names = (field.name for field in dataclasses.fields(self))
+        values = (f"{name}={getattr(self, name)!r}" for name in names)
+        return f"{type(self).__qualname__}({', '.join(values)})"
+
+    def __eq__(self, other: object) -> Any:
+        if not isinstance(other, Registered) or type(other) is not type(self):
+            return NotImplemented
+        return self._values() == other._values()
+
+    def __hash__(self) -> int:
+        return hash(self._values())
+
+
+class Inner(Parameter):
+    """A schedule within a schedule."""
+
+    rule = "a keraslr schedule"
+
+    def validated(self, name: str, value: Any) -> Any:
+        """See `Parameter.validated`."""
+        if not isinstance(value, Registered):
+            raise self._wrong(TypeError, name, value)
+        return value
+
+    def encoded(self, value: Any) -> Any:
+        """The schedule as Keras writes a serialized object."""
+        return keras.saving.serialize_keras_object(value)
+
+    def decoded(self, value: Any) -> Any:
+        """The schedule that was encoded, by its name in this package's own register.
+
+        Keras's own way back would import whatever module the config names.
+        """
+        if not isinstance(value, dict):
+            return value
+        name = str(value.get("registered_name")).removeprefix(f"{_PACKAGE}>")
+        if name not in _REGISTRY or not isinstance(value.get("config"), dict):
+            raise ValueError(
+                "a schedule's config must be that of a registered keraslr schedule. "
+                f"Received: class_name={value.get('class_name')!r}, "
+                f"registered_name={value.get('registered_name')!r}"
+            )
+        return _REGISTRY[name].from_config(value["config"])
+
+
+def decoded_schedule(config: dict[str, Any], custom_objects: Any = None) -> Any:
+    """Any schedule from the form that Keras serialized it in.
+
+    Of this package's own only the numbers are read: nothing is imported, looked up or called.
+    """
+    if str(config.get("registered_name")).startswith(f"{_PACKAGE}>"):
+        return Inner("").decoded(config)
+    return keras.saving.deserialize_keras_object(config, custom_objects=custom_objects)
+
+
+def schedule(meaning: str) -> Any:
+    """Declares an inner schedule."""
+    return declare(Inner(meaning))
+
+
+def schedules(meaning: str) -> Any:
+    """Declares a tuple of one or more inner schedules."""
+    return declare(_parameters.Several(Inner(meaning), at_least=1))
+
+
+@dataclass_transform(
+    frozen_default=True,
+    field_specifiers=(
+        real,
+        rate,
+        integer,
+        integers,
+        reals,
+        rates,
+        choice,
+        flag,
+        schedule,
+        schedules,
+    ),
+)
+def register(cls: _Class) -> _Class:
+    """Makes a frozen dataclass of a `Schedule`, completes its docstring, makes it loadable."""
+    # What `dataclass` would compile anew for each class takes an eighth of the time of
+    # `import keraslr`; `Registered` has it once.
+    dataclasses.dataclass(frozen=True, repr=False, eq=False)(cls)
+    missing = [f.name for f in dataclasses.fields(cls) if not f.metadata]
+    if missing:
+        raise TypeError(f"{cls.__name__}.{missing[0]} must be declared, as real(...) or the like.")
+    if cls.__doc__:
+        text = inspect.cleandoc(cls.__doc__)
+        before, example, after = text.partition("Example:")
+        cls.__doc__ = f"{before.rstrip()}\n\n{_parameters.described(cls)}\n\n{example}{after}"
+    _REGISTRY[cls.__name__] = cls
+    return keras.saving.register_keras_serializable(package=_PACKAGE)(cls)
+
+
+def registered() -> dict[str, type[Registered]]:
+    """Every registered schedule class, by its name."""
+    return dict(_REGISTRY)
