@@ -39,7 +39,9 @@ def schedules() -> ScheduleChart:
 
 
 @pytest.mark.parametrize(
-    "make", [schedules, lambda: TrainingPanel(dataset="digits").chart], ids=["schedule", "training"]
+    "make",
+    [schedules, lambda: TrainingPanel(dataset="digits").picture.chart],
+    ids=["schedule", "training"],
 )
 def test_the_colours_of_lines_and_text_are_their_own(make):
     pixels = pixels_of(make())
