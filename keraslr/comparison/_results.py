@@ -47,7 +47,8 @@ class Comparison:
     def title(self) -> str:
         """Model, data and settings, in a line."""
         run, seeds = self.runs[0], len({run.seed for run in self.runs})
-        model = run.model if isinstance(run.model, str) else run.model.__name__
+        # A function has its module and the functions around it in front of its name.
+        model = run.description()["model"].rpartition(".")[2]
         data = run.dataset if isinstance(run.dataset, str) else run.dataset.name
         model, data = _TITLES.get(model, model), _TITLES.get(data, data)
         return (

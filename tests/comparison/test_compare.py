@@ -2,16 +2,40 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from comparisons import SCHEDULES, SMALL
+from networks import softmax_regression
 from waiting import hold_slice
 
 from keraslr import ConstantLR
 from keraslr.comparison import compare
+
+
+class Builder:
+    def __call__(self, seed):
+        return softmax_regression(seed)
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        (softmax_regression, "softmax_regression"),
+        (functools.partial(softmax_regression), "softmax_regression"),
+        (Builder(), "Builder"),
+        (lambda seed: softmax_regression(seed), "<lambda>"),
+    ],
+    ids=["function", "partial", "object", "lambda"],
+)
+def test_the_title_names_the_model_whatever_builds_it(tmp_path, model, name):
+    result = compare(
+        {"it": 0.1}, output=tmp_path, should_stop=lambda: True, **{**SMALL, "model": model}
+    )
+    assert result.title.startswith(f"{name} on ")
 
 
 def test_every_schedule_is_trained_with_every_seed(comparison):
