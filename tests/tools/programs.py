@@ -7,6 +7,7 @@ while it starts, or leaves to its interpreter's end, needs `subprocess` instead.
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import runpy
 import signal
@@ -17,8 +18,6 @@ from multiprocessing import reduction
 from pathlib import Path
 
 from waiting import PATIENCE
-
-from keraslr.jobs import _processes
 
 HERE = Path(__file__).parent
 
@@ -64,11 +63,21 @@ def forked(function, arguments, environment, out, err):
         environment: All of its environment.
         out, err: File descriptors that it prints to.
     """
-    process = _processes.process_context().Process(
+    process = _context().Process(
         target=_call, args=(function, arguments, environment, _End(out), _End(err))
     )
     process.start()
     return process
+
+
+def _context():
+    """How processes are made: on Linux by a server that has imported what most programs need."""
+    if sys.platform != "linux":
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    # TensorFlow bears a fork as long as it has not computed, and a server only imports.
+    context.set_forkserver_preload(["tensorflow", "keraslr.training"])
+    return context
 
 
 class _End:

@@ -1,0 +1,142 @@
+"""`keraslr compare`: the LeNet under several schedules."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from keraslr import published
+from keraslr.cli._arguments import (
+    UsageError,
+    add_dask,
+    add_dataset,
+    checked,
+    count,
+    dask_executor,
+    strategy_schedule,
+)
+from keraslr.schedules import Schedule, parse
+
+# The published batch size; the digits would get six steps an epoch out of it.
+_BATCH_SIZE = 256
+_DIGITS_BATCH_SIZE = 16
+
+
+def add_compare(commands: Any) -> None:
+    """Adds the command."""
+    command = commands.add_parser(
+        "compare",
+        allow_abbrev=False,
+        help="train the LeNet under several schedules and compare",
+        description="Trains the LeNet under each schedule with each seed, and prints a table. "
+        "Started again after an interruption it does only what is missing.",
+    )
+    command.add_argument(
+        "--schedules",
+        nargs="+",
+        metavar="SCHEDULE",
+        default=list(published.lenet_schedules()),
+        help="names of published runs (%(default)s), names of the catalog, or lines like "
+        '"mine=CosineAnnealingLR(0.3, T_max=20)"; counted in epochs unless --clock says otherwise',
+    )
+    command.add_argument("--epochs", type=count, default=5, help="default: %(default)s")
+    command.add_argument("--seeds", type=count, default=1, help="how many; default: %(default)s")
+    add_dataset(command)
+    command.add_argument(
+        "--batch-size", type=count,
+        help=f"default: {_BATCH_SIZE}, or for the few digits {_DIGITS_BATCH_SIZE}",
+    )  # fmt: skip
+    command.add_argument(
+        "--clock", choices=("epoch", "step"), default="epoch",
+        help="what the schedules count; default: %(default)s",
+    )  # fmt: skip
+    command.add_argument(
+        "--jobs", type=count, metavar="N",
+        help="processes, among which the cores are divided; default: one for each core, as far as "
+        "there are runs, or one on a GPU",
+    )  # fmt: skip
+    command.add_argument(
+        "--threads", type=count, metavar="N",
+        help="threads of each process; default: the cores divided by the processes, or 1 on a "
+        "cluster",
+    )  # fmt: skip
+    add_dask(command)
+    command.add_argument(
+        "--output", type=Path, default=Path("results"), metavar="DIR",
+        help="folder for results.json, comparison.png and every run; default: %(default)s",
+    )  # fmt: skip
+    command.set_defaults(command=_compare)
+
+
+def _named_schedules(texts: Sequence[str]) -> dict[str, Schedule]:
+    known = published.lenet_schedules()
+    named: dict[str, Schedule] = {}
+    for text in texts:
+        name, equals, expression = text.partition("=")
+        if "(" in name or not equals:
+            name, expression = text, text
+        name, expression = name.strip(), expression.strip()
+        if name in named:
+            raise UsageError(f"--schedules must have a name each, and {name!r} is there twice")
+        if expression in known:
+            named[name] = known[expression]
+        elif "(" in expression:
+            named[name] = checked(parse, expression)
+        else:
+            named[name] = strategy_schedule(expression)
+    return named
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from keraslr import _tables, comparison, datasets
+    from keraslr.comparison._table import comparison_table
+    from keraslr.training import Run
+
+    schedules = _named_schedules(options.schedules)
+    data = datasets.load(options.dataset)
+    if data.substitute:
+        print(data.note)
+    batch_size = options.batch_size or (
+        _DIGITS_BATCH_SIZE if data.name == "digits" else _BATCH_SIZE
+    )
+    steps_per_epoch = -(-len(data.x_train) // batch_size)
+    with contextlib.ExitStack() as stack:
+        if options.dask is None:
+            where = {"jobs": options.jobs or "auto", "threads": options.threads}
+        else:
+            executor = stack.enter_context(dask_executor(options))
+            where = {"executor": executor, "threads": options.threads or 1}
+        bar = stack.enter_context(
+            tqdm(unit="step", unit_scale=True, dynamic_ncols=True, delay=1e-9)
+        )
+
+        def progress(run: Run, steps_done: int, done: int, total: int) -> None:
+            epoch = min(run.epochs, 1 + steps_done // steps_per_epoch)
+            bar.total = total
+            bar.set_description(f"{run.name}, seed {run.seed}, epoch {epoch}/{run.epochs}", False)
+            bar.update(done - bar.n)
+
+        result = checked(
+            comparison.compare,
+            schedules,
+            epochs=options.epochs,
+            seeds=options.seeds,
+            dataset=data.name,
+            batch_size=batch_size,
+            clock=options.clock,
+            output=options.output,
+            on_progress=progress,
+            **where,
+        )
+    _tables.show(comparison_table(result.rows(), result.title))
+    print(f"Numbers: {options.output / 'results.json'}")
+    print(f"Picture: {options.output / 'comparison.png'}")
+    if result.interrupted:
+        print("Interrupted: start the same command again to do what is missing.")
+        return 130
+    return 0
