@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 
 import keraslr
-import widgets
 
 ROOT = Path(keraslr.__file__).parents[1]
 SUBMODULES = [
