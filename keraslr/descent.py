@@ -27,8 +27,6 @@ from keraslr.schedules import Schedule
 
 __all__ = [
     "DEFAULT_STEPS",
-    "DESCENT_OPTIMIZERS",
-    "DescentOptimizer",
     "Rate",
     "Trajectory",
     "descend",
