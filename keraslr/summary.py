@@ -61,8 +61,9 @@ def summarize(schedule: Schedule, steps: int) -> Summary:
     if not isinstance(schedule, Schedule):
         raise TypeError(f"schedule must be a keraslr schedule. Received: schedule={schedule!r}")
     steps = Number("", int, at_least=1, at_most=MAX_TICKS).validated("steps", steps)
-    whole_epochs = isinstance(schedule, PerEpoch) and not schedule.smooth
-    length = schedule.steps_per_epoch if whole_epochs else 1
+    length = 1
+    if isinstance(schedule, PerEpoch) and not schedule.smooth:
+        length = schedule.steps_per_epoch
     at = np.arange(0, steps, length, dtype=np.int64)
     if len(at) > _POINTS:
         at = np.unique(np.linspace(0, steps - 1, _POINTS).round().astype(np.int64))

@@ -68,6 +68,51 @@ def test_a_wheel_from_a_clean_clone_works_in_an_empty_environment(tmp_path):
     said = run(python, "-c", program, **elsewhere)
     assert "0.01" in said
     assert "CosineAnnealingLR" in said
+    assert flagged(python, tmp_path) == {
+        number: line.rpartition("# ")[2]
+        for number, line in enumerate(TYPED.splitlines(), 1)
+        if "# " in line
+    }
+
+
+# A user's file, and what a type checker has to say of its wrong lines.
+TYPED = """
+import keraslr
+from keraslr import CosineAnnealingLR, MultiStepLR, Schedule, StepLR
+from keraslr.training import Run
+from widgets import SchedulePanel
+
+cosine: Schedule = CosineAnnealingLR(0.1, T_max=20, eta_min=0.001)
+joined: Schedule = cosine.with_warmup(5).then(StepLR(1, step_size=3), at=30)
+several = keraslr.SequentialLR([MultiStepLR(0.1, [30, 60]), joined], milestones=(90,))
+rate: float = (2 * several).per_epoch(10, smooth=True).values(3)[0]
+panel = SchedulePanel("cosine annealing")
+run = Run("mine", keraslr.InterpolatedLR([0, 10], [0.1, 0.0], "cosine"), dataset="digits")
+line: str = keraslr.snippets.keras_line(joined)
+
+CosineAnnealingLR(0.1, t_max=20)  # call-arg
+CosineAnnealingLR(0.1)  # call-arg
+CosineAnnealingLR("0.1", T_max=20)  # arg-type
+MultiStepLR(0.1, milestones=30)  # arg-type
+cosine.with_warmup(steps="five")  # arg-type
+Run("mine", 0.1, epoch=3)  # call-arg
+keraslr.check(joined)  # call-arg
+StepLR(0.1, step_size=3).step_size = 4  # misc
+keraslr.snipets  # attr-defined
+"""
+
+
+def flagged(python, folder):
+    """The lines that mypy flags in a user's file beside the installed package, with its codes."""
+    (folder / "user.py").write_text(TYPED)
+    command = [sys.executable, "-m", "mypy", "--no-incremental", "--python-executable", python]
+    done = subprocess.run(
+        [*map(str, command), "user.py"], cwd=folder, capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": ""},
+    )  # fmt: skip
+    found = re.findall(r"^user\.py:(\d+): error: .*  \[([a-z-]+)\]$", done.stdout, re.MULTILINE)
+    assert len(found) == done.stdout.count("error: "), done.stdout
+    return {int(number): code for number, code in found}
 
 
 @pytest.mark.slow

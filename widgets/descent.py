@@ -291,6 +291,7 @@ class DescentPanel(Panel):
     def _shape(self, steps: int) -> np.ndarray | float:
         """Returns the rate of each step as a fraction of the highest."""
         chosen, ticks = self.schedules.value, _TICKS
+        schedule: Schedule
         if chosen == _CONSTANT:
             return 1.0
         if chosen == _PANEL:

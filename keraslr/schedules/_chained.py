@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from keraslr.schedules._formulas import Formulas
 from keraslr.schedules._registry import register, schedules
 from keraslr.schedules._schedule import Schedule
@@ -28,7 +30,7 @@ class ChainedScheduler(Schedule):
     Same values as `torch.optim.lr_scheduler.ChainedScheduler` otherwise.
     """
 
-    schedules: tuple[Schedule, ...] = schedules("The schedules; they share one initial rate.")
+    schedules: Sequence[Schedule] = schedules("The schedules; they share one initial rate.")
 
     def __post_init__(self) -> None:
         super().__post_init__()

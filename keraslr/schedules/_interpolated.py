@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from keras import ops
 
 from keraslr._parameters import choice, integers, rates
@@ -35,10 +37,10 @@ class InterpolatedLR(Schedule):
     Same values as `optax.piecewise_interpolate_schedule`, for linear and cosine.
     """
 
-    milestones: tuple[int, ...] = integers(
+    milestones: Sequence[int] = integers(
         "Ticks at which a rate is given.", at_least=0, order="increasing"
     )
-    rates: tuple[float, ...] = rates("Learning rates, one for each milestone; > 0 for log.")
+    rates: Sequence[float] = rates("Learning rates, one for each milestone; > 0 for log.")
     interpolation: str = choice(
         "Curve between milestones.", ("linear", "cosine", "log"), default="linear"
     )
@@ -61,7 +63,7 @@ class InterpolatedLR(Schedule):
         return self.milestones[-1] or None
 
     @property
-    def milestones_to_reach(self) -> tuple[int, ...]:
+    def milestones_to_reach(self) -> Sequence[int]:
         return self.milestones
 
     def at(self, t: Ticks) -> Tensor:

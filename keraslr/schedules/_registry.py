@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import sys
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import keras
 
@@ -35,7 +35,15 @@ _REGISTRY: dict[str, type[Registered]] = {}
 _Class = TypeVar("_Class", bound="type[Registered]")
 
 
-class Registered(keras.optimizers.schedules.LearningRateSchedule):
+if TYPE_CHECKING:
+    # Keras has no types, and with an unknown base any argument of a schedule would be accepted.
+    class _KerasSchedule:
+        __dataclass_fields__: ClassVar[dict[str, Any]]
+else:
+    _KerasSchedule = keras.optimizers.schedules.LearningRateSchedule
+
+
+class Registered(_KerasSchedule):
     """A value made of declared parameters: checked, compared, written and read by them."""
 
     def __post_init__(self) -> None:

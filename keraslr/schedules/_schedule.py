@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -56,7 +56,7 @@ class Schedule(Registered):
             """Ticks before the full rate."""
 
         @property
-        def milestones_to_reach(self) -> tuple[int, ...]:
+        def milestones_to_reach(self) -> Sequence[int]:
             """Ticks that a run must reach for the schedule to take its course."""
 
     else:
@@ -279,8 +279,8 @@ class SequentialLR(Schedule):
     own initial rate, not where the one before it stopped.
     """
 
-    schedules: tuple[Schedule, ...] = schedules("The schedules in their order.")
-    milestones: tuple[int, ...] = integers(
+    schedules: Sequence[Schedule] = schedules("The schedules in their order.")
+    milestones: Sequence[int] = integers(
         "Ticks at which the next one begins.", at_least=1, order="increasing"
     )
 
@@ -301,7 +301,7 @@ class SequentialLR(Schedule):
     length = None
 
     @property
-    def milestones_to_reach(self) -> tuple[int, ...]:
+    def milestones_to_reach(self) -> Sequence[int]:
         return self.milestones
 
     def clocked_parts(self, last: float, per_tick: int = 1) -> Parts:

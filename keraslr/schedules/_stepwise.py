@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from keraslr._parameters import integer, integers, rate, rates, real
 from keraslr.schedules._curves import geometric, select, table, terms
 from keraslr.schedules._formulas import Formulas, listed
@@ -92,7 +94,7 @@ class MultiStepLR(Schedule):
     """
 
     initial_learning_rate: float = rate()
-    milestones: tuple[int, ...] = integers(
+    milestones: Sequence[int] = integers(
         "Ticks at which the rate drops.", at_least=0, order="not decreasing"
     )
     gamma: float = real("Factor of each drop.", above=0, default=0.1)
@@ -104,7 +106,7 @@ class MultiStepLR(Schedule):
         return self.milestones[-1] if self.milestones else None
 
     @property
-    def milestones_to_reach(self) -> tuple[int, ...]:
+    def milestones_to_reach(self) -> Sequence[int]:
         return self.milestones
 
     def at(self, t: Ticks) -> Tensor:
@@ -132,10 +134,10 @@ class PiecewiseConstantLR(Schedule):
     Same values as `keras.optimizers.schedules.PiecewiseConstantDecay`.
     """
 
-    boundaries: tuple[int, ...] = integers(
+    boundaries: Sequence[int] = integers(
         "Last tick of each interval but the last.", at_least=0, order="increasing"
     )
-    rates: tuple[float, ...] = rates("Learning rates, one more than there are boundaries.")
+    rates: Sequence[float] = rates("Learning rates, one more than there are boundaries.")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -150,7 +152,7 @@ class PiecewiseConstantLR(Schedule):
         return self.boundaries[-1] if self.boundaries else None
 
     @property
-    def milestones_to_reach(self) -> tuple[int, ...]:
+    def milestones_to_reach(self) -> Sequence[int]:
         return tuple(last + 1 for last in self.boundaries)
 
     def at(self, t: Ticks) -> Tensor:

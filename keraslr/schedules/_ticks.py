@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import numbers
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -102,7 +103,7 @@ class Ticks:
             part = ops.where(self.whole < n, part, ops.zeros_like(part))
         return Ticks(ops.minimum(self.whole, ops.cast(n, INTEGER)), part, self.per)
 
-    def count(self, sorted_times: tuple[int, ...]) -> Tensor:
+    def count(self, sorted_times: Sequence[int]) -> Tensor:
         """How many of the sorted integers have been reached."""
         if not sorted_times:
             return ops.zeros_like(self.whole)

@@ -116,7 +116,7 @@ def _scaled(schedule: Schedule, factor: float = 1.0) -> Schedule:
 
 def _outwards(schedule: Schedule) -> Schedule:
     """The same rates with a `PerEpoch` on the outside, where it can be moved there."""
-    inner: tuple[Schedule, ...]
+    inner: Sequence[Schedule]
     match schedule:
         case schedules.Clipped():
             inner = (schedule.schedule,)
@@ -132,7 +132,7 @@ def _outwards(schedule: Schedule) -> Schedule:
     kind, milestones = kinds.pop(), getattr(schedule, "milestones", ())
     if kinds or kind is None or any(at % kind[0] for at in milestones):
         return schedule
-    slow = tuple(each.schedule for each in clocks)
+    slow = tuple(each.schedule for each in clocks if isinstance(each, schedules.PerEpoch))
     changes: dict[str, Any] = {"schedules": slow}
     if isinstance(schedule, schedules.Clipped):
         changes = {"schedule": slow[0]}
@@ -209,7 +209,12 @@ class _Native:
         if len(parts) == 1:
             return base, self.definitions, made[0], self.notes
         rest = iter(made)
-        lines = [self._rise(part.schedule, base) if part.is_rise else next(rest) for part in parts]
+        lines = [
+            self._rise(part.schedule, base)
+            if isinstance(part.schedule, schedules.Warmup)
+            else next(rest)
+            for part in parts
+        ]
         scheduler = _call(
             "SequentialLR",
             ["optimizer", f"schedulers={bracketed(lines)}", f"milestones={listed(ends)}"],
