@@ -1,7 +1,7 @@
 """One training run: what it is, how it is trained, and how it is steered while it runs."""
 
-from keraslr.training._live import LiveProgress, LiveRun
-from keraslr.training._result import ClusterError, OnProgress, Record, Result
+from keraslr.training._live import LiveRun
+from keraslr.training._result import ClusterError, LiveProgress, OnProgress, Record, Result
 from keraslr.training._run import Run
 from keraslr.training._steering import SteeredSchedule
 from keraslr.training._train import is_chief, train

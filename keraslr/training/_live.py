@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import atexit
 import dataclasses
 import gc
 import inspect
 import os
 import tempfile
 import threading
-import time
-import weakref
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeoutError
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -26,10 +21,13 @@ from keraslr._files import write_whole
 from keraslr._parameters import MAX_TICKS, Number
 from keraslr.datasets import Dataset
 from keraslr.schedules import Schedule
+from keraslr.training._interpreter_end import stop_at_end
 from keraslr.training._priority import give_way
-from keraslr.training._result import Record, Result
+from keraslr.training._questions import Questions, answered
+from keraslr.training._result import Result
 from keraslr.training._run import Run, dataset_of
 from keraslr.training._steering import RATE, SteeredSchedule, write_steering
+from keraslr.training._watched import WatchedRun
 
 if TYPE_CHECKING:
     from keraslr.training._trainer import Trainer
@@ -38,39 +36,18 @@ _Value = TypeVar("_Value")
 
 _EPOCHS = Number("", int, at_least=1, at_most=MAX_TICKS)
 
-# For so many seconds a question waits for the step that is under way.
+# Seconds that a question waits for the end of the step under way.
 _PATIENCE = 2.0
-# The speed is that of the last so many slices: some ten seconds, with the tests among them.
+# Slices over which the speed is taken: about ten seconds, tests included.
 _SLICES = 50
-# For so many seconds the interpreter's end waits for the runs that it stops.
-_LAST_SECONDS = 5.0
 
 # Set once a run has let go of its graphs.
 _LET_GO = threading.Event()
 
 
-@dataclasses.dataclass(frozen=True)
-class LiveProgress:
-    """How far a run is.
-
-    Attributes:
-        steps_done: Optimizer steps done.
-        steps: Optimizer steps in all, those of all its legs; None until the data are loaded.
-        examples_per_second: Training examples per second of late, tests included and pauses not;
-            None until two slices are done.
-        seconds_left: Seconds of training left at that speed; None where it is unknown, and after
-            an end before the last step.
-    """
-
-    steps_done: int
-    steps: int | None
-    examples_per_second: float | None
-    seconds_left: float | None
-
-
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Origin:
-    """Where a run begins: nowhere, or at some step of another."""
+    """The start of a run: first weights, or a step of another run."""
 
     parent: str | None = None
     step: int = 0
@@ -79,37 +56,38 @@ class _Origin:
     state: list[np.ndarray] | None = None
 
 
-class LiveRun:
+class LiveRun(WatchedRun):
     """A `Run` that trains in a daemon thread of its own.
 
-    Keras makes model, optimizer and graphs in that thread, under the dtype policy that holds where
-    the `LiveRun` is made. All methods may be called from any thread, and in any state unless they
-    say otherwise; those that steer come into force after the slice of steps that is under way, some
-    0.2 seconds. Several may train at the same time. What nobody steers gives the numbers of
-    `train`, to the bit.
+    Keras makes the model, the optimizer and the graphs in that thread, under the dtype policy of
+    the code that makes the `LiveRun`. All methods may be called from any thread, and in any state
+    unless they say otherwise. Steering takes effect after the slice of steps under way, which lasts about
+    0.2 seconds. Several runs may train at the same time. A run that nobody steers gives the numbers
+    of `train`, to the bit.
 
-    The interpreter's end stops all. A run that nobody refers to any more trains on until then.
+    All runs are stopped when the interpreter ends. A run that nobody refers to any more trains on
+    until then.
 
     Args:
-        run: What to train, or a function that says it, called in the thread: there it may take
-            its time to load data that the schedule depends on.
+        run: The run, or a function without arguments that returns it. The function is called in the
+            thread, where it may take time, for example to load data that the schedule depends on.
         on_progress: Called in the thread, with the result, after each slice and each test. If it
-            raises, the run ends as "failed", and what was done is kept.
+            raises an error, the run ends as "failed", and the result so far is kept.
 
     Attributes:
-        run: What is trained; None until the function has said it.
-        result: The record, which grows while it trains; do not change it. A reader in another
-            thread may find lists of different lengths: `record` gives them as at one moment. Beside
+        run: The run; None until the function has returned it.
+        result: The result, which grows during training; do not change it. A reader in another
+            thread may find lists of different lengths: `record` returns a consistent copy. Besides
             the run's description, `result.run` may hold "steered", a list of
             `[step, rate by hand or None for the schedule's]`, and "branched_from", which is
-            `[parent, first_step]`. Its "epochs" are all that were asked for. Its times leave
+            `[parent, first_step]`. Its "epochs" count all epochs requested. Its times leave
             pauses out.
-        parent: Name of the run that this one branched off; None if it did not.
-        first_step: Steps that led to its first weights, those of its parent and of that one's
-            parents, so that step i of the result is step `first_step + i` from the root. 0 without
-            a parent.
-        error: What ended the run as "failed", such as a `DatasetError`; else None.
-        held_rate: The rate by hand; None while the schedule gives it.
+        parent: Name of the run from which this one was branched; None for other runs.
+        first_step: Steps before its first weights: those of its parent, and of the parent's
+            parents. Step i of the result is step `first_step + i` from the root. 0 without a
+            parent.
+        error: The error that ended the run as "failed", such as a `DatasetError`; else None.
+        held_rate: The rate set by hand; None while the schedule gives the rate.
     """
 
     def __init__(
@@ -129,7 +107,6 @@ class LiveRun:
                 "on_progress must be a function of the result, or None. "
                 f"Received: on_progress={on_progress!r}"
             )
-        self.run = run if isinstance(run, Run) else None
         self._describe: Callable[[], Any] = run if callable(run) else lambda: run
         self._on_progress = on_progress
         self._origin = _Origin() if _origin is None else _origin
@@ -137,116 +114,44 @@ class LiveRun:
         self._first_epoch = self._origin.epochs_begun
         self.error: BaseException | None = None
         self.held_rate: float | None = None
-        self.result = Result(
-            {} if self.run is None else self._description(self.run), versions=versions()
-        )
+        known = run if isinstance(run, Run) else None
+        description = {} if known is None else self._description(known)
+        super().__init__(known, Result(description, versions=versions()))
         self._dtype_policy = keras.config.dtype_policy()
-        # How things stand changes under this lock; the rest below is the thread's to change.
+        # The state changes under this lock; only the thread changes the rest below.
         self._changed = threading.Condition()
-        self._state, self._under_way, self._stopping, self._pausing = "ready", False, False, False
-        self._asked: deque[tuple[Future, Callable[[], Any]]] = deque()
+        self._pausing = False
+        self._questions = Questions(self._changed)
         self._thread: threading.Thread | None = None
-        self._trainer: Trainer | None = None
         self._steered: SteeredSchedule | None = None
-        self._steps: int | None = None
-        self._planned = np.empty(0, np.float32)
-        self._speed: float | None = None
         self._times: deque[tuple[float, int]] = deque(maxlen=_SLICES)
 
-    def __repr__(self) -> str:
-        name = "?" if self.run is None else self.run.name
-        steps = "?" if self._steps is None else self._steps
-        return f"LiveRun({name!r}: {self.state}, step {len(self.result.loss)} of {steps})"
-
-    # What is known of it.
-
-    @property
-    def state(self) -> str:
-        """How things stand.
-
-        "ready", "setting up", "training", "paused", "stopping"; and at the end "finished",
-        "stopped", "diverged" (a loss that is not finite) or "failed" (see `error`).
-        """
-        return "stopping" if self._under_way and self._stopping else self._state
-
-    @property
-    def under_way(self) -> bool:
-        """Whether it was started and has not ended; also while it is paused."""
-        return self._under_way
-
-    @property
-    def epochs(self) -> int | None:
-        """Epochs that were asked for, those of all its legs; None until the run is known."""
-        return self.result.run.get("epochs")
-
-    @property
-    def dataset(self) -> Dataset | None:
-        """What it is trained on; None until it is loaded."""
-        return None if self._trainer is None else self._trainer.data
-
-    @property
-    def steps_per_epoch(self) -> int | None:
-        """Optimizer steps of an epoch; None until the data are loaded."""
-        return None if self._trainer is None else self._trainer.steps_per_epoch
-
-    @property
-    def progress(self) -> LiveProgress:
-        """How far it is, and how fast."""
-        done, steps, speed, trainer = len(self.result.loss), self._steps, self._speed, self._trainer
-        left = 0.0 if steps == done else None
-        if steps is not None and trainer is not None and speed and self._under_way:
-            epochs_left = (steps - done) / trainer.steps_per_epoch
-            left = epochs_left * len(trainer.data.x_train) / speed
-        return LiveProgress(done, steps, speed, left)
-
-    @property
-    def planned(self) -> np.ndarray:
-        """The rates that the schedule alone gives at the steps of the run.
-
-        A float32 array (steps,), empty until the data are loaded.
-        """
-        steps = self._steps
-        if steps is None or self.run is None or len(self._planned) == steps:
-            return self._planned
-        schedule = self.run.schedule
-        if isinstance(schedule, Schedule):
-            planned = schedule.values(steps)
-        else:
-            planned = np.full(steps, schedule, np.float32)
-        self._planned = planned
-        return planned
-
-    def record(self) -> Record:
-        """The figures so far, as at one moment, in copies."""
-        trainer = self._trainer
-        return Record.of(self.result, [] if trainer is None else trainer.test_steps)
-
-    # What it can be told.
+    # Steering.
 
     def start(self) -> None:
-        """Begins to train. Does nothing unless it is ready."""
+        """Starts the training. Does nothing unless the run is "ready"."""
         with self._changed:
             if self._state == "ready":
                 self._launch(None)
 
     def pause(self) -> None:
-        """Lets it stand still after the slice that is under way, until `resume` or `stop`.
+        """Pauses the run after the slice under way, until `resume` or `stop`.
 
-        Does nothing unless it is under way.
+        Does nothing unless the run is under way.
         """
         with self._changed:
             self._pausing = self._under_way
 
     def resume(self) -> None:
-        """Lets it go on as if it had not been paused."""
+        """Continues a paused run as if it had not been paused."""
         with self._changed:
             self._pausing = False
             self._changed.notify_all()
 
     def stop(self) -> None:
-        """Ends it as "stopped" after the slice that is under way, also if it is paused.
+        """Ends the run as "stopped" after the slice under way, also if it is paused.
 
-        A run that is ready will then not start; one that has ended stays as it is.
+        A run that is "ready" will then not start; a run that has ended does not change.
         """
         with self._changed:
             if self._state == "ready":
@@ -255,16 +160,16 @@ class LiveRun:
             self._changed.notify_all()
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Waits until it has ended.
+        """Waits until the run has ended.
 
         Args:
-            timeout: For so many seconds at most; None for as long as it takes.
+            timeout: Most seconds to wait; None for no limit.
 
         Returns:
-            Whether it has ended. A run that was not started is not waited for.
+            Whether the run has ended. A run that was not started is not waited for.
 
         Raises:
-            RuntimeError: The run's own thread called this, and would wait for ever.
+            RuntimeError: The run's own thread called this, and would wait forever.
         """
         if threading.current_thread() is self._thread:
             raise RuntimeError("wait must not be called by the run's own thread, as in on_progress")
@@ -273,30 +178,30 @@ class LiveRun:
             return not self._under_way and self._state != "ready"
 
     def hold_rate(self, rate: float) -> None:
-        """Takes the rate by hand from the next slice on, or from the start if that is to come.
+        """Sets the rate by hand from the next slice on; before the start, from the first step on.
 
         Args:
             rate: Learning rate, >= 0.
 
         Raises:
-            TypeError, ValueError: It is none.
+            TypeError, ValueError: The rate is not a number >= 0.
         """
         self.held_rate = RATE.validated("rate", rate)
 
     def release_rate(self) -> None:
-        """Gives the rate back to the schedule, which goes on where it would be without the hand."""
+        """Returns to the schedule, which goes on as if no rate had been set by hand."""
         self.held_rate = None
 
     def continue_for(self, epochs: int, learning_rate: float | None = None) -> None:
         """Trains more epochs, with the same model and optimizer, in a new thread.
 
-        An epoch that was broken off is not taken up again: the next one begins. What `stop` ended
-        before it had a model begins from the first weights.
+        An epoch that was stopped in the middle is not continued: the next epoch begins. A run that
+        was stopped before it had a model begins from the first weights.
 
         Args:
             epochs: Number of epochs, >= 1.
-            learning_rate: Rate to hold, >= 0; None for the schedule's, from the step on where it
-                is, and a rate that was held is released.
+            learning_rate: Rate to hold, >= 0; None for the schedule's rate at the current step,
+                which also releases a rate that was held.
 
         Raises:
             TypeError, ValueError: An argument is wrong.
@@ -316,11 +221,11 @@ class LiveRun:
             self._launch(epochs)
 
     def release(self) -> None:
-        """Lets go of model, optimizer and graphs of a run that has ended: some ten megabytes.
+        """Frees the model, optimizer and graphs of a run that has ended: about ten megabytes.
 
-        Their numbers stay, so that it can still go on, be branched off and saved; what is needed
-        is made again then, in a second or two. `result.model` is None until it goes on. Does
-        nothing while it is under way.
+        Their values are kept, so that the run can still be continued, branched and saved; the model
+        is then made again, in a second or two. `result.model` is None until the run is continued.
+        Does nothing while the run is under way.
         """
         with self._changed:
             if self._trainer is not None and not self._under_way:
@@ -335,23 +240,22 @@ class LiveRun:
         *,
         on_progress: Callable[[Result], None] | None = None,
     ) -> LiveRun:
-        """A new run, not yet started, from the present weights and state of the optimizer.
+        """Returns a new run, not yet started, from the current weights and optimizer state.
 
-        It has what this run has, but for the arguments. With a schedule that goes on where this
-        run's is at the end of an epoch, it gives the numbers of this run, to the bit: the order of
-        its examples is that of the epochs that this run has not begun.
+        It equals this run except for the arguments. Branched at the end of an epoch, with a
+        schedule that continues this run's, it gives this run's numbers, to the bit: its examples come in
+        the order of the epochs that this run has not begun.
 
         Args:
-            name: Its name.
-            schedule: Its schedule, from t = 0 on, or a constant rate.
-            epochs: Its epochs, >= 1; None for those that this run has left, a broken one counted
-                as a whole one and at least 1.
-            on_progress: As for a `LiveRun`; this run's is not taken over.
+            name: Name of the new run.
+            schedule: Schedule of the new run, from t = 0 on, or a constant rate.
+            epochs: Epochs of the new run, >= 1; None for the epochs left in this run, at least 1;
+                an epoch that has begun counts as a whole one.
+            on_progress: As for a `LiveRun`; this run's function is not passed on.
 
         Raises:
             TypeError, ValueError: An argument is wrong.
-            RuntimeError: There are no weights to begin with, or none within two seconds because a
-                single step takes longer.
+            RuntimeError: There are no weights yet, or a single step takes longer than two seconds.
         """
 
         def begin() -> tuple[_Origin, int]:
@@ -371,22 +275,21 @@ class LiveRun:
         return LiveRun(run, on_progress=on_progress, _origin=origin)
 
     def save_model(self, path: str | os.PathLike[str]) -> Path:
-        """Writes the model as it is now, whole or not at all.
+        """Writes the current model, whole or not at all.
 
-        It is not compiled, so that `keras.models.load_model` needs nothing of this package. Its
-        images are floats in [0, 1], its output logits.
+        The saved model is not compiled, so `keras.models.load_model` does not need this package.
+        Its inputs are float images in [0, 1], its outputs logits.
 
         Args:
-            path: Where to, ending in ".keras". Missing folders are made.
+            path: File to write, ending in ".keras". Missing folders are made.
 
         Returns:
             The path.
 
         Raises:
-            ValueError: The path ends in something else.
-            RuntimeError: There is no model to save, or none within two seconds because a single
-                step takes longer.
-            OSError: It cannot be written; the error names the path.
+            ValueError: The path has another ending.
+            RuntimeError: There is no model yet, or a single step takes longer than two seconds.
+            OSError: The file cannot be written; the error names the path.
         """
         path = Path(path)
         if path.suffix != ".keras":
@@ -401,7 +304,7 @@ class LiveRun:
 
         return write_whole(path, self._between_steps("save_model", saved))
 
-    # What only it and its thread do.
+    # Internals, for the run and its thread.
 
     def _made(self, what: str) -> Trainer:
         if self._trainer is None or not (self._trainer.made or self._trainer.released):
@@ -421,32 +324,22 @@ class LiveRun:
         return trainer
 
     def _between_steps(self, what: str, function: Callable[[], _Value]) -> _Value:
-        """What the function returns when it is called while no step is under way."""
+        """Returns what the function returns when it is called while no step is under way."""
         if threading.current_thread() is self._thread:
             return function()
-        future: Future[_Value] = Future()
         with self._changed:
             self._made(what)
             if not self._under_way:
-                return function()  # and the lock keeps it from going on
-            self._asked.append((future, function))
-            self._changed.notify_all()
-        try:
-            return future.result(_PATIENCE)
-        except FutureTimeoutError:
-            if not future.cancel():
-                return future.result()
-            raise RuntimeError(
-                f"{what} needs the end of the step under way, and that did not come within "
-                f"{_PATIENCE:g} seconds: pause the run first, or try again"
-            ) from None
+                return function()  # the lock keeps the run from going on
+            future = self._questions.ask(function)
+        return answered(future, _PATIENCE, what)
 
     def _description(self, run: Run) -> dict[str, Any]:
         branched = {"branched_from": [self.parent, self.first_step]} if self.parent else {}
         return {**run.description(), **branched}
 
     def _launch(self, epochs: int | None) -> None:
-        """Starts the thread for that many epochs, or for the run's. Under the lock."""
+        """Starts the thread for N epochs, or for the run's own. Call it with the lock held."""
         name = "" if self.run is None else self.run.name
         self._thread = threading.Thread(
             target=self._work, args=(epochs,), name=f"keraslr {name}", daemon=True
@@ -455,10 +348,10 @@ class LiveRun:
         self._under_way, self._state = True, "setting up"
         if self._trainer is not None:
             self._plan(self._trainer, epochs)
-        _STARTED.add(self)
+        stop_at_end(self)
 
     def _plan(self, trainer: Trainer, epochs: int | None) -> None:
-        """Writes down how many epochs and steps there will be."""
+        """Notes the total numbers of epochs and steps."""
         more = trainer.run.epochs if epochs is None else epochs
         self._steps = len(self.result.loss) + more * trainer.steps_per_epoch
         all_epochs = trainer.epochs_begun - self._first_epoch + more
@@ -477,10 +370,10 @@ class LiveRun:
                 trainer.advance(more, self._after_slice, self._before_slice)
         except BaseException as error:
             self.error, self.result.status = error, "failed"
-        self._serve(self._ended)
+        self._questions.answer(self._ended)
 
     def _set_up(self, epochs: int | None) -> Trainer | None:
-        """All that comes before the model; None where it was stopped before."""
+        """Returns the trainer, without its model yet; None if the run was stopped before."""
         require_tensorflow()
         from keraslr.training._trainer import Trainer
 
@@ -494,8 +387,7 @@ class LiveRun:
         self.result.run = {**self._description(run), "dataset": data.name}
         self.run = run
         if _LET_GO.is_set():
-            # Graphs are in cycles, which Python would clear away in its own time, and that may be
-            # after dozens of runs.
+            # Graphs are in reference cycles, which Python might collect only after dozens of runs.
             _LET_GO.clear()
             gc.collect()
         self._steered = SteeredSchedule(run.schedule, origin.step)
@@ -508,9 +400,9 @@ class LiveRun:
         return trainer
 
     def _before_slice(self) -> bool:
-        """Answers, waits while it is paused, and takes the rate; says whether to stop."""
+        """Answers questions, waits while paused, sets the rate; returns whether to stop."""
         if self._trainer is not None and self._trainer.made:
-            self._serve(self._may_go_on)
+            self._questions.answer(self._may_go_on)
             self._steer()
         return self._stopping
 
@@ -525,29 +417,13 @@ class LiveRun:
         if self._on_progress is not None:
             self._on_progress(result)
 
-    def _serve(self, nothing_to_wait_for: Callable[[], bool]) -> None:
-        """Answers what is asked, until that says so, under the lock and with nothing asked."""
-        while True:
-            with self._changed:
-                if not self._asked:
-                    if nothing_to_wait_for():
-                        return
-                    self._changed.wait()
-                    continue
-                future, function = self._asked.popleft()
-            if future.set_running_or_notify_cancel():
-                try:
-                    future.set_result(function())
-                except BaseException as error:  # the asker's
-                    future.set_exception(error)
-
     def _may_go_on(self) -> bool:
         paused = self._pausing and not self._stopping
         self._state = "paused" if paused else "training"
         return not paused
 
     def _ended(self) -> bool:
-        write_steering(self.result)  # what was held for steps that did not come is not written
+        write_steering(self.result)  # drops notes of steps that never came
         self._state, self._under_way = self.result.status, False
         self._changed.notify_all()
         return True
@@ -560,7 +436,7 @@ class LiveRun:
 
 
 def _is_description(run: Any) -> bool:
-    """Whether this can be called without arguments, and is no class and no model."""
+    """Returns whether this can be called without arguments, and is no class and no model."""
     if not callable(run) or isinstance(run, type | keras.layers.Layer):
         return False
     try:
@@ -570,18 +446,3 @@ def _is_description(run: Any) -> bool:
     except ValueError:
         pass  # a builtin without a signature
     return True
-
-
-# Those that were started and are still referred to.
-_STARTED: weakref.WeakSet[LiveRun] = weakref.WeakSet()
-
-
-@atexit.register
-def _stop_all() -> None:
-    """Or TensorFlow would be taken down beneath a thread that computes."""
-    runs = list(_STARTED)
-    for run in runs:
-        run.stop()
-    end = time.monotonic() + _LAST_SECONDS
-    for run in runs:
-        run.wait(max(0.0, end - time.monotonic()))

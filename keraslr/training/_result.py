@@ -130,6 +130,25 @@ class Record:
         return cls(arrays[0], arrays[1], arrays[2], *lists)
 
 
+@dataclasses.dataclass(frozen=True)
+class LiveProgress:
+    """Progress of a run under way.
+
+    Attributes:
+        steps_done: Optimizer steps done.
+        steps: Optimizer steps in all, those of later legs included; None until the data are loaded.
+        examples_per_second: Recent training examples per second, with tests and without pauses;
+            None until two slices are done.
+        seconds_left: Seconds of training left at that speed; None where it is unknown, and for a
+            run that ended before its last step.
+    """
+
+    steps_done: int
+    steps: int | None
+    examples_per_second: float | None
+    seconds_left: float | None
+
+
 # Called after each slice of an epoch with the steps done, the steps in all, and the result so far.
 OnProgress = Callable[[int, int, Result], None]
 

@@ -848,8 +848,8 @@ def test_the_interpreters_end_is_that_of_all_runs():
         import atexit, time
         # What is registered first is called last.
         atexit.register(lambda: print([live.state for live in lives]))
-        from keraslr.training import LiveRun, Run, _live
-        _live._LAST_SECONDS = {PATIENCE}
+        from keraslr.training import LiveRun, Run, _interpreter_end
+        _interpreter_end._LAST_SECONDS = {PATIENCE}
         lives = [LiveRun(Run(name, 0.1, dataset="digits", epochs=10**6)) for name in "abc"]
         for live in lives:
             live.start()
