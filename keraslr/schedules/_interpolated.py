@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
+import math
 from collections.abc import Sequence
 
 from keras import ops
 
 from keraslr._parameters import choice, integers, rates
-from keraslr.schedules._curves import cosine, linear, select, table
+from keraslr.schedules._curves import CURVES, select, table
 from keraslr.schedules._formulas import Formulas, listed
 from keraslr.schedules._registry import register
 from keraslr.schedules._schedule import Schedule
 from keraslr.schedules._ticks import Tensor, Ticks
 
-# Of the share of the way that is done, as text.
+_LARGEST_EXPONENT = 0.5
+
+# The weight of the second rate, as code for the share of the way that is done.
 _SHARES = {"linear": "x", "cosine": "(1 - math.cos(math.pi * x)) / 2"}
 
 
@@ -27,6 +32,9 @@ class InterpolatedLR(Schedule):
     between milestones i and i + 1, with x the share of the way that is done, and w(x) = x
     ("linear") or (1 - cos(pi * x)) / 2 ("cosine"). Before the first milestone the first rate
     holds, from the last one on the last.
+
+    All values are within 2e-6 of the formula, except within one tick over more than twelve powers
+    of ten, on a smooth clock with "log": there within 1e-5.
 
     Example:
         >>> InterpolatedLR([0, 2, 4], [0.0, 0.5, 0.1]).values(6)
@@ -67,19 +75,25 @@ class InterpolatedLR(Schedule):
         return self.milestones
 
     def at(self, t: Ticks) -> Tensor:
-        first, last = self.rates[0], self.rates[-1]
         if len(self.rates) == 1:
-            return table([first], t.count(()))
-        begins, ends = self.milestones[:-1], self.milestones[1:]
+            return table(self.rates, t.count(()))
+        knots, rates = tuple(self.milestones), tuple(self.rates)
+        if self.interpolation == "log":
+            knots, rates = _refined(knots, rates)
+        begins, ends = knots[:-1], knots[1:]
         i = t.count(ends[:-1])
         length = table([b - a for a, b in zip(begins, ends, strict=True)], i)
         done = ops.minimum((t - t.pick(list(begins), i)).number() / length, 1.0)
         left = ops.minimum(t.until(t.pick(list(ends), i)) / length, 1.0)
-        curve = {"linear": linear, "cosine": cosine, "log": _log}[self.interpolation]
-        value = curve(table(self.rates[:-1], i), table(self.rates[1:], i), done, left)
+        start, end = table(rates[:-1], i), table(rates[1:], i)
+        if self.interpolation == "log":
+            slopes = [math.log(b) - math.log(a) for a, b in itertools.pairwise(rates)]
+            value = _log(start, end, table(slopes, i), done, left)
+        else:
+            value = CURVES[self.interpolation](start, end, done, left)
         # Exactly the rate that was given, also where a compiler rounds the curve's ends.
-        value = ops.where(done == 0, table(self.rates[:-1], i), value)
-        return select(t >= self.milestones[-1], last, value)
+        value = ops.where(done == 0, start, value)
+        return select(t >= knots[-1], rates[-1], value)
 
     def formula(self, code: Formulas) -> str:
         curve = "rates[i - 1] * (rates[i] / rates[i - 1]) ** x"
@@ -96,10 +110,28 @@ class InterpolatedLR(Schedule):
         )
 
 
-def _log(start: Tensor, end: Tensor, done: Tensor, left: Tensor) -> Tensor:
-    """The curve whose logarithm is a straight line, from the nearer end.
+def _log(start: Tensor, end: Tensor, slope: Tensor, done: Tensor, left: Tensor) -> Tensor:
+    """Returns the curve whose logarithm is a straight line, from the nearer end."""
+    return ops.where(done < left, start * ops.exp(slope * done), end * ops.exp(-slope * left))
 
-    An exponent's rounding grows with it, so that the way is never more than half.
+
+@functools.lru_cache(maxsize=64)
+def _refined(
+    milestones: tuple[int, ...], rates: tuple[float, ...]
+) -> tuple[tuple[int, ...], tuple[float, ...]]:
+    """Returns the milestones and rates with knots between them, computed in double precision.
+
+    An exponent's rounding in float32 grows with the exponent. Between two knots it is at most
+    `_LARGEST_EXPONENT`, unless they are one tick apart.
     """
-    ratio = ops.log(end) - ops.log(start)
-    return ops.where(done < left, start * ops.exp(ratio * done), end * ops.exp(-ratio * left))
+    knots, values = [milestones[0]], [rates[0]]
+    for i in range(len(rates) - 1):
+        begin, length = milestones[i], milestones[i + 1] - milestones[i]
+        low, slope = math.log(rates[i]), math.log(rates[i + 1]) - math.log(rates[i])
+        pieces = max(1, min(length, math.ceil(abs(slope) / _LARGEST_EXPONENT)))
+        for piece in range(1, pieces):
+            knots.append(begin + length * piece // pieces)
+            values.append(math.exp(low + slope * (knots[-1] - begin) / length))
+        knots.append(milestones[i + 1])
+        values.append(rates[i + 1])
+    return tuple(knots), tuple(values)

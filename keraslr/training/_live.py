@@ -61,9 +61,9 @@ class LiveRun(WatchedRun):
 
     Keras makes the model, the optimizer and the graphs in that thread, under the dtype policy of
     the code that makes the `LiveRun`. All methods may be called from any thread, and in any state
-    unless they say otherwise. Steering takes effect after the slice of steps under way, which lasts about
-    0.2 seconds. Several runs may train at the same time. A run that nobody steers gives the numbers
-    of `train`, to the bit.
+    unless they say otherwise. Steering takes effect after the slice of steps under way, which lasts
+    about 0.2 seconds. Several runs may train at the same time. A run that nobody steers gives the
+    numbers of `train`, to the bit.
 
     All runs are stopped when the interpreter ends. A run that nobody refers to any more trains on
     until then.
@@ -243,8 +243,8 @@ class LiveRun(WatchedRun):
         """Returns a new run, not yet started, from the current weights and optimizer state.
 
         It equals this run except for the arguments. Branched at the end of an epoch, with a
-        schedule that continues this run's, it gives this run's numbers, to the bit: its examples come in
-        the order of the epochs that this run has not begun.
+        schedule that continues this run's, it gives this run's numbers, to the bit: its examples
+        come in the order of the epochs that this run has not begun.
 
         Args:
             name: Name of the new run.

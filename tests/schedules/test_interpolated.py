@@ -49,6 +49,24 @@ def test_the_curve_within_an_epoch_is_the_one_between_epochs(curve, expected):
     np.testing.assert_allclose(smooth.values(steps), expected, rtol=2e-6, atol=0)
 
 
+@pytest.mark.parametrize("length", [1, 2, 63, 1000, 10**6])
+@pytest.mark.parametrize(
+    "ends", [(1e-30, 1e-18), (1e-18, 1e-30), (1e-30, 1e3), (1e3, 1e-30), (1e-9, 1e3), (0.1, 0.1)]
+)
+def test_a_logarithmic_curve_keeps_its_digits_over_many_powers_of_ten(length, ends):
+    """At whole ticks wherever the ends are, and within a tick over twelve powers of ten."""
+    schedule = InterpolatedLR([5, 5 + length], ends, "log")
+    ticks = np.unique(np.linspace(0, length, 999).astype(int))
+    low, high = np.log(np.array(ends))
+    expected = np.exp(low + (high - low) * ticks / length)
+    np.testing.assert_allclose(array(schedule(ticks + 5)), expected, rtol=2e-6, atol=0)
+    if length > 1 or max(ends) / min(ends) <= 1e12:
+        steps = np.arange(1000)
+        smooth = InterpolatedLR([0, length], ends, "log").per_epoch(1000, smooth=True)
+        expected = np.exp(low + (high - low) * steps / (1000 * length))
+        np.testing.assert_allclose(smooth.values(1000), expected, rtol=2e-6, atol=0)
+
+
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
