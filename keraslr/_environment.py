@@ -1,4 +1,4 @@
-"""What a run depends on: versions, backend and device."""
+"""The environment of a run: versions, backend and device."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from keraslr._version import __version__
 
 
 def versions() -> dict[str, str]:
-    """Of Python and of the packages that a result depends on, Keras's backend among them."""
+    """Returns the versions of Python and of the packages that a result depends on."""
     packages = ("keras", keras.backend.backend(), "numpy")
     installed = {name: _version(name) for name in packages}
     return {"python": platform.python_version(), "keraslr": __version__, **installed}
@@ -28,7 +28,7 @@ def _version(package: str) -> str:
 
 
 def require_tensorflow(what: str = "training") -> None:
-    """A `RuntimeError` where Keras runs on another backend; `what` is what then cannot be had."""
+    """Raises a `RuntimeError` if Keras runs on another backend; `what` names the feature."""
     if keras.backend.backend() != "tensorflow":
         raise RuntimeError(
             f"{what} needs Keras on TensorFlow (KERAS_BACKEND=tensorflow). "
@@ -37,7 +37,7 @@ def require_tensorflow(what: str = "training") -> None:
 
 
 def show_versions() -> None:
-    """Prints a line with the versions and the device: what a question or a result should name.
+    """Prints a line with the versions and the device, for questions and reports.
 
     The device is where Keras's backend puts an array.
 
@@ -52,7 +52,7 @@ def show_versions() -> None:
 
 
 def device() -> str:
-    """The name of the device on which Keras's backend puts an array."""
+    """Returns the name of the device on which Keras's backend puts an array."""
     backend = keras.backend.backend()
     if backend == "tensorflow":
         import tensorflow as tf

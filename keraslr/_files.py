@@ -12,7 +12,7 @@ from typing import Any
 
 
 def write_whole(path: str | os.PathLike[str], content: str | bytes) -> Path:
-    """Writes a file so that a reader, or a crash, never meets half of it.
+    """Writes a file whole or not at all, as seen by readers and after a crash.
 
     Args:
         path: Where to. Missing folders are made.
@@ -29,13 +29,13 @@ def write_whole(path: str | os.PathLike[str], content: str | bytes) -> Path:
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # In the same folder, because only within a file system is a rename one step.
+        # In the same folder, because a rename is atomic only within a file system.
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         with os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        # mkstemp's files are for their owner alone; a result is as readable as any other file.
+        # mkstemp's files are readable by their owner only; a result is as readable as other files.
         umask = os.umask(0)
         os.umask(umask)
         os.chmod(temporary, 0o666 & ~umask)
@@ -50,7 +50,7 @@ def write_whole(path: str | os.PathLike[str], content: str | bytes) -> Path:
 
 
 def with_null(value: Any) -> Any:
-    """`value` with None for the numbers that JSON does not have."""
+    """Returns `value` with None for numbers that JSON does not have."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):

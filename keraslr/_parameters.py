@@ -30,7 +30,7 @@ _REQUIRED = dataclasses.MISSING
 
 
 class Parameter:
-    """What one parameter means and may be.
+    """Meaning of a parameter, and the rule for its values.
 
     Attributes:
         meaning: A sentence for docstrings, tooltips and `--help`.
@@ -42,19 +42,19 @@ class Parameter:
 
     @property
     def rule(self) -> str:
-        """The rule, as it continues "NAME must be ..."."""
+        """Rule, as the words that follow "NAME must be ..."."""
         raise NotImplementedError
 
     def validated(self, name: str, value: Any) -> Any:
-        """`value` in its normal form, or an error that names the parameter, rule and value."""
+        """Returns `value` in its normal form, or raises an error with parameter, rule and value."""
         raise NotImplementedError
 
     def encoded(self, value: Any) -> Any:
-        """`value` as something that JSON holds."""
+        """Returns `value` as something that JSON holds."""
         return value
 
     def decoded(self, value: Any) -> Any:
-        """The inverse of `encoded`; what it returns is validated afterwards."""
+        """Inverse of `encoded`; the result is validated afterwards."""
         return value
 
     def _wrong(self, error: type[Exception], name: str, value: Any, why: str = "") -> Exception:
@@ -103,7 +103,7 @@ class Number(Parameter):
     def validated(self, name: str, value: Any) -> Any:
         """See `Parameter.validated`; NumPy's scalars become Python's."""
         wanted = numbers.Integral if self.kind is int else numbers.Real
-        # A bool is an integer to Python, but nobody means a rate or a length by it.
+        # A bool is an integer to Python, but never meant as a rate or a length.
         if isinstance(value, bool) or not isinstance(value, wanted):
             raise self._wrong(TypeError, name, value)
         try:
@@ -155,11 +155,11 @@ class Several(Parameter):
         return items
 
     def encoded(self, value: Any) -> Any:
-        """A list of the encoded values."""
+        """Returns a list of the encoded values."""
         return [self.item.encoded(each) for each in value]
 
     def decoded(self, value: Any) -> Any:
-        """A list of the decoded values."""
+        """Returns a list of the decoded values."""
         return [self.item.decoded(each) for each in value] if isinstance(value, list) else value
 
 
@@ -196,7 +196,7 @@ class Flag(Parameter):
 
 
 class Optional(Parameter):
-    """None, or what another declaration says."""
+    """None, or a value of another declaration."""
 
     def __init__(self, inner: Parameter):
         super().__init__(inner.meaning, inner.is_rate)
@@ -217,12 +217,12 @@ class Optional(Parameter):
 
 
 def declare(parameter: Parameter, default: Any = _REQUIRED) -> Any:
-    """A dataclass field that carries the declaration."""
+    """Returns a dataclass field that carries the declaration."""
     return dataclasses.field(default=default, metadata={_KEY: parameter})
 
 
 def parameters(cls: type) -> dict[str, Parameter]:
-    """The declarations of a schedule class, by parameter name, in the constructor's order."""
+    """Returns a schedule class's declarations by parameter name, in the constructor's order."""
     return {f.name: f.metadata[_KEY] for f in dataclasses.fields(cls)}
 
 
@@ -284,7 +284,7 @@ def flag(meaning: str, *, default: bool) -> Any:
 
 
 def described(cls: type) -> str:
-    """The `Args:` part of a schedule class's docstring."""
+    """Returns the `Args:` part of a schedule class's docstring."""
     lines = ["Args:"]
     for field in dataclasses.fields(cls):
         parameter = field.metadata[_KEY]

@@ -1,4 +1,4 @@
-"""Which strategy and which optimizer fit what is known, from the catalog's guidance."""
+"""Recommends strategies and optimizers, from the catalog's guidance."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Advice", "advise", "advise_optimizers", "problems", "questions"]
 
 @dataclasses.dataclass(frozen=True)
 class Advice:
-    """A strategy that answers recommend.
+    """A strategy recommended by answers.
 
     Attributes:
         strategy: Its entry in the catalog; `strategy.good` says when to use it.
@@ -30,7 +30,7 @@ class Advice:
 
 
 def questions() -> dict[str, tuple[str, ...]]:
-    """The questions, each with its possible answers.
+    """Returns the questions, each with its possible answers.
 
     Example:
         >>> questions()["loss"]
@@ -43,7 +43,7 @@ def questions() -> dict[str, tuple[str, ...]]:
 
 
 def advise(answers: Mapping[str, str]) -> list[Advice]:
-    """The strategies that the answers recommend, best first.
+    """Returns the strategies that the answers recommend, best first.
 
     Each answer has a list of strategies, best first. A strategy that more answers recommend comes
     first; of those with as many, the one with the smaller sum of places in the lists; of those
@@ -93,7 +93,7 @@ def advise(answers: Mapping[str, str]) -> list[Advice]:
 
 
 def problems() -> tuple[str, ...]:
-    """The kinds of problems for which an optimizer is recommended.
+    """Returns the kinds of problems for which optimizers are recommended.
 
     Example:
         >>> problems()[1]
@@ -103,7 +103,7 @@ def problems() -> tuple[str, ...]:
 
 
 def advise_optimizers(problem: str) -> tuple[str, ...]:
-    """The optimizers that suit a kind of problem, in the order of the catalog.
+    """Returns the optimizers that suit a kind of problem, in the order of the catalog.
 
     Args:
         problem: One of `problems()`.
@@ -123,7 +123,7 @@ def advise_optimizers(problem: str) -> tuple[str, ...]:
 
 
 def _check(noun: str, value: object, known: Iterable[str]) -> None:
-    """That the value is among those known."""
+    """Raises a `ValueError` unless the value is a known one."""
     names = list(known)
     if value in names:
         return

@@ -1,4 +1,4 @@
-"""Does a schedule fit the run that it is meant for?"""
+"""Checks whether a schedule fits its run."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from keraslr.schedules import Schedule
 
 __all__ = ["Finding", "check"]
 
-# A zero rate is looked for at this many steps of every epoch.
+# Steps of every epoch that are searched for a zero rate.
 _SAMPLES = 64
-# But at no more than so many in all.
+# Largest number of samples of a whole run.
 _MOST_SAMPLES = 2**20
 
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """Something about a schedule that its run will hardly want.
+    """A property of a schedule that hardly suits its run.
 
     Attributes:
         code: What it is: "milestone-not-reached", "warm-up-too-long", "cosine-rises",
@@ -40,14 +40,14 @@ class Finding:
 
 @dataclasses.dataclass(frozen=True)
 class _Clock:
-    """How far a schedule within the schedule gets: t = 0..last, `per_tick` steps a tick."""
+    """Range of an inner schedule's time: t = 0..last, with `per_tick` steps a tick."""
 
     last: float
     per_tick: int = 1
 
 
 def check(schedule: Schedule, steps: int, steps_per_epoch: int | None = None) -> list[Finding]:
-    """Findings about a schedule against a run; none if all is well.
+    """Returns findings about a schedule for a run; an empty list if it fits.
 
     Args:
         schedule: A keraslr schedule.
@@ -83,7 +83,7 @@ def check(schedule: Schedule, steps: int, steps_per_epoch: int | None = None) ->
 
 
 def _parts(schedule: Schedule, clock: _Clock) -> Iterator[tuple[Schedule, _Clock]]:
-    """The schedule and all within it, each with its own clock; those never begun are left out."""
+    """Yields the schedule and its inner schedules, each with its clock, if they ever begin."""
     if clock.last < 0:
         return
     yield schedule, clock
@@ -92,7 +92,7 @@ def _parts(schedule: Schedule, clock: _Clock) -> Iterator[tuple[Schedule, _Clock
 
 
 def _length_findings(part: Schedule, clock: _Clock) -> Iterator[Finding]:
-    """Lengths that do not fit how far the part gets."""
+    """Yields findings about lengths that do not fit the part's range of time."""
     name, last = type(part).__name__, clock.last
     late = [tick for tick in part.milestones_to_reach if tick > last]
     if late:
@@ -122,7 +122,7 @@ def _length_findings(part: Schedule, clock: _Clock) -> Iterator[Finding]:
 def _clock_findings(
     part: Schedule, clock: _Clock, steps: int, steps_per_epoch: int
 ) -> Iterator[Finding]:
-    """Epochs taken for steps, and steps for epochs."""
+    """Yields findings about epochs mistaken for steps, and steps mistaken for epochs."""
     name, epochs = type(part).__name__, math.ceil(steps / steps_per_epoch)
     if isinstance(part, schedules.PerEpoch) and part.steps_per_epoch != steps_per_epoch:
         yield Finding(
@@ -133,7 +133,7 @@ def _clock_findings(
     length = part.length
     if length is None:
         return
-    # A length that is over within the first epoch, and fits into the number of epochs.
+    # A length that ends within the first epoch, and fits the number of epochs.
     if clock.per_tick == 1 and length <= epochs and length < steps_per_epoch:
         yield Finding(
             "per-epoch-driven-per-step",
@@ -150,7 +150,7 @@ def _clock_findings(
 
 
 def _zero_findings(schedule: Schedule, steps: int, per_epoch: int | None) -> Iterator[Finding]:
-    """Epochs (without epochs: the run) in which nothing is learned."""
+    """Yields findings about epochs (or runs) in which nothing is learned."""
     epoch = per_epoch or steps
     stride = max(1, min(epoch, steps) // _SAMPLES, steps // _MOST_SAMPLES)
     times = np.unique(np.append(np.arange(0, steps, stride), steps - 1))

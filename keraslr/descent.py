@@ -1,4 +1,4 @@
-"""The way of an optimizer down an objective, step by step.
+"""Runs an optimizer on an objective, step by step.
 
 The steps are those of the real Keras optimizers, not of a second copy of their formulas. They run
 in float64 and in one compiled loop, because a thousand of them have to be done before a person who
@@ -44,16 +44,16 @@ _CONSTANT = Number("", float, at_least=0)
 # XLA compiles a loop anew for every length of its arrays, so that they only have a few lengths.
 _SHORTEST = 1024
 
-# Compiled loops that are kept: those of the whole table on five objectives, nearly.
+# Number of compiled loops kept: nearly those of the whole table on five objectives.
 _KEPT = 64
 
-# Beside so few numbers a GPU would only be the way there and back.
+# For so few numbers, transfers to and from a GPU would dominate.
 _DEVICE = "/CPU:0"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Trajectory:
-    """The way down: finite numbers only.
+    """Points, values and rates of a descent: finite numbers only.
 
     Attributes:
         objective, optimizer: Their names.
@@ -73,7 +73,7 @@ class Trajectory:
 
     @property
     def end(self) -> np.ndarray:
-        """The last point, float64 array (d,)."""
+        """Last point, a float64 array (d,)."""
         return self.points[-1]
 
 
@@ -88,11 +88,11 @@ def descend(
     seed: int = 0,
     **arguments: float,
 ) -> Trajectory:
-    """Runs an optimizer on an objective and keeps its way.
+    """Runs an optimizer on an objective and returns its trajectory.
 
         x[t + 1] = update(x[t], gradient(x[t]) + noise * z[t], learning_rate[t])
 
-    The update is the Keras optimizer's own, in float64 (but for Nadam's constant 0.96, which Keras
+    The update is that of the Keras optimizer, in float64 (except Nadam's constant 0.96, which Keras
     takes in float32 in one of its two places); each z[t] is drawn from a standard normal
     distribution, independently for each component, by NumPy from the seed. The same seed draws the
     same z at every level of noise and for every optimizer.
@@ -172,11 +172,11 @@ def _point(objective: Objective, start: Sequence[float] | None) -> np.ndarray:
 
 
 def _rates(learning_rate: Rate, steps: int) -> np.ndarray:
-    """The rate of each step, float64 array (steps,)."""
+    """Returns the rate of each step, a float64 array (steps,)."""
     if isinstance(learning_rate, Schedule):
         rates = learning_rate.values(steps).astype(np.float64)
     elif isinstance(learning_rate, LearningRateSchedule):
-        # One step after the other, as optimizers call them: not all take several at once.
+        # One step at a time, as optimizers call schedules: not all accept several steps at once.
         with tf.device(_DEVICE):
             at_each_step = tf.function(
                 lambda: tf.map_fn(
@@ -211,7 +211,7 @@ def _wrong_rate(error: type[Exception], value: Any, steps: int) -> Exception:
 
 
 class _Rates(LearningRateSchedule):
-    """Reads the rate of a step off a tensor.
+    """Schedule that reads the rate of a step from a tensor.
 
     Keras keeps a rate that is a number in float32; what a schedule gives, it takes as it is.
     """
@@ -232,7 +232,7 @@ class _Descent:
     def __init__(self, objective: Objective, kind: DescentOptimizer, values: Mapping[str, float]):
         self.traces = 0
         self._objective = objective
-        # It has a state, so one run after the other.
+        # The loop has state, so runs come one after another.
         self._lock = threading.Lock()
         self._rates = _Rates()
         dimension = objective.dimension
@@ -264,7 +264,7 @@ class _Descent:
             self._run,
             # The executor takes 60 to 130 microseconds for the operations of a step, XLA one.
             jit_compile=True,
-            autograph=False,  # it would find nothing to convert, and take as long as the tracing
+            autograph=False,  # autograph would convert nothing, and take as long as the tracing
         ).get_concrete_function(
             tf.TensorSpec([dimension], tf.float64),
             tf.TensorSpec([None], tf.float64),
@@ -292,7 +292,7 @@ class _Descent:
             lambda i, _: i < steps,
             step,
             (tf.constant(0), points.write(0, start)),
-            parallel_iterations=1,  # each step begins where the one before ended
+            parallel_iterations=1,  # each step begins where the previous one ended
         )
         return points.stack()
 
@@ -302,7 +302,7 @@ _DESCENTS_LOCK = threading.Lock()
 
 
 def _descent(objective: Objective, kind: DescentOptimizer, values: Mapping[str, float]) -> _Descent:
-    """The compiled loop; the ones that were used last are kept."""
+    """Returns the compiled loop; the most recently used ones are kept."""
     key = objective, kind.name, tuple(values.items())
     with _DESCENTS_LOCK:
         if key not in _DESCENTS:

@@ -1,4 +1,4 @@
-"""Functions of one or two variables to go down: what the trajectories of `keraslr.descent` are on.
+"""Functions of one or two variables that `keraslr.descent` minimizes.
 
 To add one, write its formula on `keras.ops` and give it an entry in the table.
 """
@@ -27,7 +27,7 @@ _SIZE = Number("", int, at_least=2, at_most=10_000)
 
 @dataclasses.dataclass(frozen=True)
 class Objective:
-    """A function of d variables with what a picture of it needs.
+    """A function of d variables, with the data that its picture needs.
 
     `objective(point)` is the function on tensors: of shape (..., d), to shape (...), in their own
     dtype. `values` and `gradient` are the same for NumPy, in float64.
@@ -55,11 +55,11 @@ class Objective:
     source: str
 
     def __call__(self, point: Any) -> Any:
-        """The value at each point of a tensor (..., d), as a tensor (...)."""
+        """Returns the value at each point of a tensor (..., d), as a tensor (...)."""
         return self.function(*(point[..., i] for i in range(self.dimension)))
 
     def values(self, grid: Any) -> np.ndarray:
-        """The value at each point.
+        """Returns the value at each point.
 
         Args:
             grid: Array-like of shape (..., d).
@@ -77,7 +77,7 @@ class Objective:
         return ops.convert_to_numpy(self(self._points("grid", grid)))
 
     def gradient(self, point: Any) -> np.ndarray:
-        """The gradient at each point, by automatic differentiation.
+        """Returns the gradient at each point, by automatic differentiation.
 
         Args:
             point: Array-like of shape (..., d).
@@ -97,12 +97,12 @@ class Objective:
         points = self._points("point", point)
         with tf.GradientTape() as tape:
             tape.watch(points)
-            # No point has a part in another one's value, so the sum's gradient is each one's own.
+            # Points do not contribute to each other's values: the sum's gradient is that of each.
             total = ops.sum(self(points))
         return ops.convert_to_numpy(tape.gradient(total, points))
 
     def grid(self, size: int = 200) -> np.ndarray:
-        """Points that cover the view evenly, for contours or a curve.
+        """Returns points that cover the view evenly, for contours or a curve.
 
         Args:
             size: Points along each variable, an integer >= 2.
@@ -234,7 +234,7 @@ OBJECTIVES: Mapping[str, Objective] = MappingProxyType({each.name: each for each
 
 
 def find(name: str) -> Objective:
-    """The objective of that name, whatever its capitals, spaces and hyphens.
+    """Returns the objective of that name, ignoring capitals, spaces and hyphens.
 
     Raises:
         TypeError: `name` is not a string.
@@ -244,7 +244,7 @@ def find(name: str) -> Objective:
 
 
 def entry(table: Mapping[str, _Entry], argument: str, name: str) -> _Entry:
-    """The entry of a table by its readable name, whatever its capitals, spaces and hyphens.
+    """Returns the entry of a table by its readable name, ignoring capitals, spaces and hyphens.
 
     Raises:
         TypeError: `name` is not a string; the error names the argument that it was given as.

@@ -1,4 +1,4 @@
-"""The learning rate for another batch size."""
+"""Learning rates for other batch sizes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["linear_scaling"]
 
 
 def linear_scaling(learning_rate: float, batch_size: int, base_batch_size: int = 256) -> float:
-    """The rate for a batch size, in proportion to one that is known to work.
+    """Returns the rate for a batch size, in proportion to a known rate and batch size.
 
         learning_rate * batch_size / base_batch_size
 

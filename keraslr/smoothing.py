@@ -1,4 +1,4 @@
-"""How much of each past gradient an optimizer still has in it: the weights of its running mean."""
+"""Weights that an optimizer's running mean gives to past gradients."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _COUNT = Number("", int, at_least=0)
 
 
 def momentum_weights(beta: float, n: int) -> np.ndarray:
-    """The weights of the last gradients in the velocity of momentum.
+    """Returns the weights of the last gradients in the velocity of momentum.
 
         w(k) = beta ** k,    velocity = sum of w(k) * (the gradient k steps ago)
 
@@ -41,7 +41,7 @@ def momentum_weights(beta: float, n: int) -> np.ndarray:
 
 
 def mean_weights(gamma: float, n: int) -> np.ndarray:
-    """The weights of the last squared gradients in the running mean of RMSProp.
+    """Returns the weights of the last squared gradients in the running mean of RMSProp.
 
         w(k) = (1 - gamma) * gamma ** k,    mean = sum of w(k) * (the square k steps ago)
 
@@ -68,7 +68,7 @@ def mean_weights(gamma: float, n: int) -> np.ndarray:
 
 
 def effective_samples(beta: float) -> float:
-    """How many gradients of full weight the weights add up to.
+    """Returns the number of gradients of full weight to which the weights add up.
 
         1 / (1 - beta) = sum of beta ** k for k = 0, 1, 2, ...
 

@@ -1,4 +1,4 @@
-"""A schedule over a run, in a few numbers and few enough points for a picture."""
+"""Summarizes a schedule over a run: a few numbers, and few enough points for a picture."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from keraslr.schedules import PerEpoch, Schedule
 
 __all__ = ["Summary", "summarize", "thinned"]
 
-# More than a picture has dots across, and still a millisecond's work.
+# More points than a picture has pixels across, and still a millisecond's work.
 _POINTS = 8192
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Summary:
-    """The rates of a run.
+    """Summary of the rates of a run.
 
     Attributes:
         steps: Optimizer steps of the run.
@@ -40,7 +40,7 @@ class Summary:
 
 
 def summarize(schedule: Schedule, steps: int) -> Summary:
-    """The rates of a schedule over a run.
+    """Summarizes the rates of a schedule over a run.
 
     All steps count, where they are at most 8192 or the rate is that of whole epochs; in longer
     runs as many, evenly spread over it, and the mean is theirs.
@@ -81,7 +81,7 @@ def summarize(schedule: Schedule, steps: int) -> Summary:
 def thinned(
     times: np.ndarray, values: np.ndarray, points: int = 240
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A noisy record as a picture needs it: the means of equal stretches, and their mean times.
+    """Returns the means of equal stretches of a noisy record, and their mean times, for a picture.
 
     Args:
         times, values: Arrays (n,).

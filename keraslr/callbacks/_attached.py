@@ -1,4 +1,4 @@
-"""State that a callback keeps with an optimizer, so that it is in every checkpoint.
+"""State that a callback keeps with an optimizer, so that every checkpoint contains it.
 
 Keras saves an optimizer's own variables by their number, and skips them all where the count is
 another. So nothing is added to them: what a callback keeps is a layer, set as an attribute of the
@@ -17,8 +17,8 @@ from keraslr.callbacks._jax_state import leave_out_of_files, no_longer_pass, pas
 
 
 def read(value: Any) -> np.ndarray:
-    """The value of a variable or tensor."""
-    # By way of a tensor: a variable's own way makes NumPy 2 warn.
+    """Returns the value of a variable or tensor as a NumPy array."""
+    # Through a tensor: converting a variable makes NumPy 2 warn.
     return keras.ops.convert_to_numpy(keras.ops.convert_to_tensor(value))
 
 
@@ -53,7 +53,7 @@ class Attached(keras.layers.Layer):
 
 
 def optimizer_of(model: keras.Model, callback: str) -> keras.Optimizer:
-    """The optimizer that updates the weights: the inner one, where loss scaling wraps it."""
+    """Returns the optimizer that updates the weights: with loss scaling, the inner one."""
     optimizer = getattr(model, "optimizer", None)
     if optimizer is None:
         raise ValueError(f"{callback} needs a compiled model. Received: model={model!r}")

@@ -1,4 +1,4 @@
-"""Under JAX: what a callback keeps with an optimizer goes through the training step.
+"""Passes the state that a callback keeps with an optimizer through JAX's training step.
 
 There a step is a function of what it is given: the model's variables and the optimizer's numbered
 ones. Any other variable is a constant in it, and what it writes to one is lost. So what callbacks
@@ -24,7 +24,7 @@ def pass_through(optimizer: keras.Optimizer, variables: Iterable[keras.Variable]
 
 
 def no_longer_pass(optimizer: keras.Optimizer, variables: Iterable[keras.Variable]) -> None:
-    """The reverse."""
+    """Reverses `pass_through`."""
     for variable in variables:
         optimizer._untrack_variable(variable)
 
@@ -50,7 +50,7 @@ def leave_out_of_files(saved: keras.Optimizer, optimizer: keras.Optimizer, kept:
 
 @contextlib.contextmanager
 def _without(optimizer: keras.Optimizer, kept: Iterable[keras.Variable]) -> Iterator[None]:
-    """Takes variables off the optimizer's list, and puts all back into their places.
+    """Removes variables from the optimizer's list, and later restores the list.
 
     A compiled step knows them by their places, so that they must be the same ones again.
     """

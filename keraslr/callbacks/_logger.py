@@ -1,4 +1,4 @@
-"""The rate that was really applied, beside the one that was planned."""
+"""Logs the applied learning rate beside the planned one."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _COMPILED = (
 
 
 class EpochRates(float):
-    """The rate of an epoch's last step; iterated, those of all its steps.
+    """Rate of an epoch's last step; iterating gives the rates of all its steps.
 
     As a number it serves wherever logs are numbers. `CSVLogger` writes what can be iterated as a
     list, so its rows show every step.
@@ -66,7 +66,7 @@ class LearningRateLogger(keras.callbacks.Callback):
 
     `applied_learning_rate` is read inside the compiled step, where the update takes it.
     `planned_learning_rate` is the schedule's value for the update of that number (of a constant
-    rate: the constant), whatever has become of the optimizer's counter and rate since.
+    rate: the constant), independent of the optimizer's current counter and rate.
 
     Both are in the logs of each batch, so in the progress bar and, with
     `TensorBoard(update_freq=1)`, in a scalar for each step; and in the logs of each epoch, so in
@@ -115,7 +115,7 @@ class LearningRateLogger(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """See `keras.callbacks.Callback`."""
         if not self._restored:
-            # Only here has every callback of this fit restored what it restores.
+            # Only now has every callback of this fit restored its checkpoint.
             self._restored = True
             Origin.of(self.model).warn_if_other()
             if int(read(self._recorder.start)) < 0:
@@ -132,7 +132,7 @@ class LearningRateLogger(keras.callbacks.Callback):
         self._seen = now
         planned = self._plan.values(updates)
         if not self._parted and not _close(applied, planned):
-            self._parted = True  # once an epoch is enough to ask for the cause
+            self._parted = True  # looking for the cause once an epoch is enough
             first = next(i for i in range(len(applied)) if not _close(applied[i], planned[i]))
             self._warn(applied[first], planned[first], int(clocks[first]), int(updates[first]))
         self._applied += [float(str(rate)) for rate in applied]
@@ -151,7 +151,7 @@ class LearningRateLogger(keras.callbacks.Callback):
 
     @property
     def _optimizer(self) -> keras.Optimizer:
-        # By way of `model`: under JAX that brings back what the steps have the variables for.
+        # Through `model`: under JAX that restores the variables from the state of the steps.
         return optimizer_of(self.model, "LearningRateLogger")
 
     @property
@@ -159,7 +159,7 @@ class LearningRateLogger(keras.callbacks.Callback):
         return getattr(self._optimizer, Recorder.NAME)
 
     def _first_update(self, epoch: int) -> int:
-        """The number of the next update: by the epochs before, where it is known how long they are.
+        """Returns the number of the next update: from the epochs before, if their length is known.
 
         Not by the optimizer's counter: whether that is right is the question.
         """
@@ -190,7 +190,7 @@ class LearningRateLogger(keras.callbacks.Callback):
             every = optimizer.gradient_accumulation_steps or 1
             if every > 1 and not _close(at_clock, planned):
                 yield "accumulation", _ACCUMULATION.format(every=every)
-            # The clock at which a run without a checkpoint makes this update.
+            # Counter at which a run without a checkpoint makes this update.
             expected = (update + 1) * every - 1
             if clock != expected and not _close(at_clock, planned):
                 yield "iterations", _ITERATIONS.format(clock=clock, expected=expected)
@@ -209,7 +209,7 @@ class LearningRateLogger(keras.callbacks.Callback):
 
 
 class _Plan:
-    """What a schedule, or a constant, plans for updates of given numbers."""
+    """Rates that a schedule, or a constant, plans for updates of given numbers."""
 
     def __init__(self, rate: Any, optimizer: keras.Optimizer) -> None:
         self._schedule = None
@@ -220,7 +220,7 @@ class _Plan:
         self._chunk, self._rates = -1, np.zeros(0, np.float32)
 
     def values(self, updates: np.ndarray) -> np.ndarray:
-        """float32, one for each number."""
+        """Returns the rates of these updates, as float32."""
         if self._schedule is None:
             return np.full(len(updates), self._constant, np.float32)
         if not isinstance(self._schedule, Schedule):
@@ -230,7 +230,7 @@ class _Plan:
         return np.array([self._value(int(update)) for update in updates], np.float32)
 
     def _value(self, update: int) -> float:
-        # Many in one call: a call costs as much as a training step of a small network.
+        # Many rates in one call: a call costs as much as a training step of a small network.
         chunk, place = divmod(update, _CHUNK)
         if chunk != self._chunk:
             assert isinstance(self._schedule, Schedule)

@@ -1,4 +1,4 @@
-"""Which schedule a checkpoint was made under."""
+"""The schedule under which a checkpoint was made."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from keraslr.schedules import Schedule, parse
 
 
 class LearningRateWarning(UserWarning):
-    """The learning rate is not the one that was planned; the message names the cause."""
+    """The learning rate is not the planned one; the message names the cause."""
 
 
 class Origin(Attached):
@@ -24,12 +24,14 @@ class Origin(Attached):
 
     def __init__(self, optimizer: keras.Optimizer) -> None:
         super().__init__()
-        self._optimizer_of = lambda: optimizer  # no attribute: it is no part of this layer
+        self._optimizer_of = lambda: (
+            optimizer
+        )  # a function, since the optimizer is not part of this layer
         self._loaded: str | None = None
 
     @classmethod
     def of(cls, model: keras.Model) -> Origin:
-        """That of the model's optimizer, made where there is none."""
+        """Returns the origin kept with the model's optimizer; makes one if there is none."""
         optimizer = optimizer_of(model, cls.__name__)
         origin = getattr(optimizer, cls.NAME, None)
         if origin is None:

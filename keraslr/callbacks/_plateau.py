@@ -1,4 +1,4 @@
-"""Reducing the rate when a metric has stopped getting better."""
+"""Reduces the rate when a metric has stopped improving."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from keraslr.callbacks._scaled import Plateau, in_doubles, plateau_of, scale_by
 
 
 class ReduceLROnPlateau(keras.callbacks.Callback):
-    """Multiplies the rate by `factor` when a metric has stopped getting better.
+    """Multiplies the rate by `factor` when a metric has stopped improving.
 
         rate(step) = schedule(step) * scale, or constant * scale
 
@@ -41,19 +41,19 @@ class ReduceLROnPlateau(keras.callbacks.Callback):
 
     Differs from PyTorch: `min_lr` bounds the rate at the step of the reduction; a schedule that
     falls on takes it lower. With `mode="min"` and `threshold_mode="rel"`, as there, a negative
-    metric counts as better even where it stays as it is: use "abs". Where Keras runs on JAX the
+    metric counts as better even if it does not change: use "abs". Where Keras runs on JAX the
     scale is a float32, rounded at each reduction, and not a double.
 
     Args:
         monitor: Name of the metric in the logs.
         mode: "min" where smaller is better, "max" where larger is.
-        factor: Of a reduction. A number > 0 and < 1.
-        patience: Bad epochs that are waited for; the next one reduces. An integer >= 0.
-        threshold: By how much a metric must be better. A number >= 0.
+        factor: Factor of a reduction. A number > 0 and < 1.
+        patience: Bad epochs tolerated; one more triggers the reduction. An integer >= 0.
+        threshold: Smallest improvement that counts. A number >= 0.
         threshold_mode: "rel" or "abs".
         cooldown: Epochs after a reduction in which bad ones do not count. An integer >= 0.
         min_lr: Lowest rate that a reduction gives. A number >= 0.
-        eps: A reduction by no more than this is left out. A number >= 0.
+        eps: Largest reduction that is not applied. A number >= 0.
         verbose: 1 to print each reduction, 0 not to.
         validation_freq: As given to `fit`: in the epochs between, the metric may be missing.
 
@@ -104,7 +104,7 @@ class ReduceLROnPlateau(keras.callbacks.Callback):
         self._epoch = 0
         self._rate_before = math.nan
         if not monitor.startswith("val_"):
-            # Only where it serves: Keras runs faster if no callback asks for every batch.
+            # Only where needed: Keras runs faster if no callback asks for every batch.
             self.on_train_batch_end = self._on_last_batch
 
     # The reduction comes as soon as the metric is known, before anything else at the epoch's end:
@@ -118,7 +118,7 @@ class ReduceLROnPlateau(keras.callbacks.Callback):
         plateau = plateau_of(optimizer, self.monitor)
         if plateau is None:
             plateau = scale_by(optimizer, Plateau(self.monitor, self.mode))
-            # A graph that was traced before has the old rate in it.
+            # A graph traced before contains the old rate.
             model.train_function = None
         plateau.meant_for(self.mode)
         plateau.owner = self
@@ -167,7 +167,7 @@ class ReduceLROnPlateau(keras.callbacks.Callback):
 
     @property
     def plateau(self) -> Plateau:
-        """The state that lives with the optimizer."""
+        """State that lives with the optimizer."""
         if self._plateau is None:
             raise ValueError("ReduceLROnPlateau has no state before it is given to fit.")
         self.model  # noqa: B018 (see `_optimizer`)
@@ -175,12 +175,12 @@ class ReduceLROnPlateau(keras.callbacks.Callback):
 
     @property
     def learning_rate(self) -> float:
-        """The rate of the optimizer's next step."""
+        """Rate of the optimizer's next step."""
         return float(read(self._optimizer.learning_rate))
 
     @property
     def _optimizer(self) -> keras.Optimizer:
-        # By way of `model`: under JAX that brings back what the steps have the variables for.
+        # Through `model`: under JAX that restores the variables from the state of the steps.
         return optimizer_of(self.model, "ReduceLROnPlateau")
 
     def _expected(self, epoch: int) -> bool:
@@ -189,7 +189,7 @@ class ReduceLROnPlateau(keras.callbacks.Callback):
         return epoch + 1 in self.validation_freq
 
     def _decide(self, metric: Any) -> None:
-        """PyTorch's rule, once for each epoch."""
+        """Applies PyTorch's rule, once for each epoch."""
         if self._decided == self._epoch:
             return
         self._decided, self._rate_before = self._epoch, self.learning_rate

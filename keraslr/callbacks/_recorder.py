@@ -1,4 +1,4 @@
-"""What an optimizer applies, written down by the training step itself."""
+"""Records the rates that an optimizer applies, inside the training step."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from keraslr.schedules._dtypes import INTEGER
 
 
 class Recorder(Attached):
-    """Writes down, in the training graph itself, the rate of each update and its clock.
+    """Records, inside the training graph, the rate and the counter of each update.
 
     Attributes:
         updates: Variable: updates made since it was attached; in every checkpoint.
@@ -32,8 +32,8 @@ class Recorder(Attached):
         self._clocks = self.number("clocks", np.zeros(size), INTEGER, saved=False)
 
     def record(self, optimizer: keras.Optimizer) -> None:
-        """Part of the graph of an optimizer step, before the update."""
-        # The raw counter, since that is the one a schedule is called with.
+        """Adds the recording to the graph of an optimizer step, before the update."""
+        # The raw counter, since a schedule is called with that one.
         clock = ops.cast(optimizer._iterations, INTEGER)
         slot = ops.reshape(ops.cast(self.updates % self.size, "int32"), (1, 1))
         rate = ops.cast(optimizer.learning_rate, "float32")
@@ -52,7 +52,7 @@ class Recorder(Attached):
 
 
 def record_with(optimizer: keras.Optimizer) -> None:
-    """Has each `apply` record first. The recorder is looked up anew: a larger one may follow."""
+    """Makes each `apply` record first, with the current recorder: a larger one may replace it."""
     if getattr(optimizer.apply, "records_rates", False):
         return
     plain = optimizer.apply

@@ -1,4 +1,4 @@
-"""Rates with a scale upon them, and the state of the plateau rule that scales them."""
+"""Scaled rates, and the state of the plateau rule that scales them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PACKAGE = "keraslr"
 
 
 class Plateau(Attached):
-    """What the rule of one monitored metric has come to.
+    """State of the plateau rule for one monitored metric.
 
     Attributes:
         monitor, mode: Of the callback.
@@ -44,27 +44,27 @@ class Plateau(Attached):
 
     @property
     def attribute(self) -> str:
-        """The optimizer's attribute that holds it; also its place in a checkpoint."""
+        """Optimizer attribute that holds the state; also its name in a checkpoint."""
         name = "".join(c if c.isalnum() else "_" for c in self.monitor)
         return f"reduce_lr_on_plateau_{name}"
 
     def numbers(self) -> dict[str, float]:
-        """The present values."""
+        """Returns the current values."""
         return {name: read(getattr(self, name)).item() for name in self.NUMBERS}
 
     def configured(self) -> dict[str, Any]:
-        """All of it as JSON holds it."""
+        """Returns the state as JSON holds it."""
         values = {k: v if math.isfinite(v) else str(v) for k, v in self.numbers().items()}
         return {"monitor": self.monitor, "mode": self.mode, **values}
 
     @classmethod
     def from_configured(cls, config: dict[str, Any]) -> Plateau:
-        """The inverse of `configured`."""
+        """Inverse of `configured`."""
         numbers = {name: float(config[name]) for name in cls.NUMBERS}
         return cls(str(config["monitor"]), str(config["mode"]), **numbers)
 
     def meant_for(self, mode: str) -> None:
-        """Begins anew, but for the scale, if the mode is another."""
+        """Resets all except the scale, if the mode has changed."""
         if mode != self.mode:
             self.mode = mode
             self.best.assign(_worst(mode))
@@ -74,7 +74,7 @@ class Plateau(Attached):
 
 @keras.saving.register_keras_serializable(package=_PACKAGE)
 class PlateauSchedule(keras.optimizers.schedules.LearningRateSchedule):
-    """base(step) * scale, the scale being a variable that `ReduceLROnPlateau` reduces."""
+    """Schedule base(step) * scale, with a scale that `ReduceLROnPlateau` reduces."""
 
     def __init__(self, base: Any, plateau: Plateau) -> None:
         self.base, self.plateau = base, plateau
@@ -85,7 +85,7 @@ class PlateauSchedule(keras.optimizers.schedules.LearningRateSchedule):
         return ops.cast(ops.cast(rate, FLOAT) * self.plateau.scale, rate.dtype)
 
     def get_config(self) -> dict[str, Any]:
-        """The schedule below, and what the rule has come to."""
+        """Returns the inner schedule and the rule's state."""
         base = keras.saving.serialize_keras_object(self.base)
         return {"base": base, "plateau": self.plateau.configured()}
 
@@ -97,9 +97,9 @@ class PlateauSchedule(keras.optimizers.schedules.LearningRateSchedule):
 
 @keras.saving.register_keras_serializable(package=_PACKAGE)
 class PlateauRate:
-    """constant * scale. For Keras a function without arguments, and assignable like a variable.
+    """Rate constant * scale: for Keras a function without arguments, assignable like a variable.
 
-    `base` is None for a number of its own; else another of these, or a function that gives a rate.
+    `base` is None for a number kept here; else another `PlateauRate`, or a function of no argument.
     """
 
     def __init__(self, base: Callable[[], Any] | None, plateau: Plateau) -> None:
@@ -112,7 +112,7 @@ class PlateauRate:
     def assign(self, rate: Any) -> None:
         """Sets the rate: what `optimizer.learning_rate = rate` calls.
 
-        The number given is the rate from then on, so the reductions made so far are over.
+        The given number is the rate from then on: earlier reductions no longer apply.
         """
         if self.base is None:
             self.plateau.constant.assign(_as_written(rate))
@@ -123,7 +123,7 @@ class PlateauRate:
         self.plateau.scale.assign(1.0)
 
     def get_config(self) -> dict[str, Any]:
-        """What the rule has come to, the rate included."""
+        """Returns the rule's state, including the rate."""
         base = None if self.base is None else keras.saving.serialize_keras_object(self.base)
         return {"base": base, "plateau": self.plateau.configured()}
 
@@ -134,11 +134,11 @@ class PlateauRate:
         return cls(base, Plateau.from_configured(config["plateau"]))
 
 
-# An optimizer's rate, with and without its scales.
+# An optimizer's rate, with and without scales.
 
 
 def planned_rate(optimizer: keras.Optimizer) -> Any:
-    """The schedule, function or variable that the optimizer was given, without scales upon it."""
+    """Returns the schedule, function or variable that the optimizer was given, without scales."""
     rate = optimizer._learning_rate
     while isinstance(rate, PlateauSchedule | PlateauRate):
         rate = rate.base
@@ -146,7 +146,7 @@ def planned_rate(optimizer: keras.Optimizer) -> Any:
 
 
 def scales_of(rate: Any) -> dict[str, float]:
-    """The scales upon a rate, by monitor."""
+    """Returns the scales of a rate, by monitor."""
     scales: dict[str, float] = {}
     while isinstance(rate, PlateauSchedule | PlateauRate):
         scales[rate.plateau.monitor] = rate.plateau.numbers()["scale"]
@@ -155,7 +155,7 @@ def scales_of(rate: Any) -> dict[str, float]:
 
 
 def unscaled(rate: Any) -> float:
-    """A constant rate without its scales."""
+    """Returns a constant rate without its scales."""
     while isinstance(rate, PlateauRate):
         if rate.base is None:
             return rate.plateau.numbers()["constant"]
@@ -168,7 +168,7 @@ def _worst(mode: str) -> float:
 
 
 def _as_written(rate: Any) -> float:
-    """A float32 as the shortest decimal that is its: 0.1, not 0.10000000149011612."""
+    """Returns a float32 as its shortest decimal: 0.1, not 0.10000000149011612."""
     return float(str(np.float32(read(rate))))
 
 
@@ -179,7 +179,7 @@ def _decoded(base: dict[str, Any]) -> Any:
 
 
 def in_doubles(rate: Any, step: Any) -> float:
-    """The rate of a step, with scales applied in double precision as PyTorch applies them."""
+    """Returns the rate of a step, with scales applied in double precision as in PyTorch."""
     if isinstance(rate, PlateauSchedule | PlateauRate):
         scale = rate.plateau.numbers()["scale"]
         if rate.base is None:
@@ -192,7 +192,7 @@ def in_doubles(rate: Any, step: Any) -> float:
 
 
 def plateau_of(optimizer: keras.Optimizer, monitor: str) -> Plateau | None:
-    """The state of that monitor, where the optimizer's rate has one upon it."""
+    """Returns the state for that monitor, if the optimizer's rate has one."""
     rate = optimizer._learning_rate
     while isinstance(rate, PlateauSchedule | PlateauRate):
         if rate.plateau.monitor == monitor:
@@ -202,7 +202,7 @@ def plateau_of(optimizer: keras.Optimizer, monitor: str) -> Plateau | None:
 
 
 def scale_by(optimizer: keras.Optimizer, plateau: Plateau) -> Plateau:
-    """Puts the scale upon the optimizer's rate."""
+    """Applies the scale to the optimizer's rate."""
     rate = optimizer._learning_rate
     if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
         optimizer.learning_rate = PlateauSchedule(rate, plateau)
@@ -216,10 +216,10 @@ def scale_by(optimizer: keras.Optimizer, plateau: Plateau) -> Plateau:
 
 
 def _settle(variables: Any) -> None:
-    """Has TensorFlow's checkpoints accept the list that Keras has taken the rate's variable from.
+    """Makes TensorFlow's checkpoints accept the list from which Keras removed the rate's variable.
 
-    They refuse any list that something was taken from, since they know its elements by their place.
-    Here nothing was saved before, so the places are as good as new.
+    They refuse a list from which an element was removed, since they identify elements by position.
+    Here nothing was saved before, so the positions are still free.
     """
     if getattr(variables, "_non_append_mutation", False):
         variables._non_append_mutation = variables._external_modification = False

@@ -1,8 +1,8 @@
-"""What fits what: strategies for a task and a run, optimizers for a problem."""
+"""Recommendations: strategies for a task and a run, optimizers for a problem."""
 
 from __future__ import annotations
 
-# Strategies that fit what is known, best first: question, answer, names.
+# Strategies that fit an answer, best first: question, answer, names.
 RECOMMENDATIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("data size and training length", "small data, short training", ("one cycle", "cyclical")),
     (

@@ -14,7 +14,7 @@ from keraslr._parameters import Number
 from keraslr.catalog._ranges import Range
 from keraslr.optimizers import Yogi
 
-# What the optimizers' own parameters may be; ranges of the table are what is sensible.
+# Values that the optimizers accept; the ranges of the table are sensible values.
 _DECAY = Number("", float, at_least=0, below=1)
 _POSITIVE = Number("", float, above=0)
 _RULES = {
@@ -34,7 +34,7 @@ _ROUNDED = frozenset({"momentum", "beta_1", "beta_2", "weight_decay"})
 
 @dataclasses.dataclass(frozen=True)
 class DescentOptimizer:
-    """An optimizer and what can be set on it.
+    """An optimizer and its parameters.
 
     Attributes:
         name: Unique name.
@@ -52,7 +52,7 @@ class DescentOptimizer:
     learning_rate: Range
 
     def validated(self, arguments: Mapping[str, Any]) -> dict[str, float]:
-        """The value of every parameter: those given, and the defaults of those left out.
+        """Returns the value of every parameter: the given ones, and defaults for the others.
 
         Raises:
             TypeError: A parameter is unknown, or no number; the error names it.
@@ -72,13 +72,13 @@ class DescentOptimizer:
         }
 
     def build(self, learning_rate: Any, **arguments: Any) -> keras.optimizers.Optimizer:
-        """A new optimizer with these arguments, and the defaults of those left out.
+        """Returns a new optimizer with these arguments, and defaults for the others.
 
         Raises:
             TypeError, ValueError: An argument is wrong; the error names it.
         """
         values = self.validated(arguments)
-        # With a name of its own: the one that Keras would give counts up for the whole program.
+        # With a fixed name: Keras's default name is numbered through the whole program.
         optimizer = self.cls(learning_rate=learning_rate, name="descent", **self.fixed, **values)
         for name in _ROUNDED.intersection(values):
             setattr(optimizer, name, np.float64(values[name]))
@@ -111,7 +111,7 @@ _OPTIMIZERS = (
         "RMSprop", keras.optimizers.RMSprop, _RATE,
         rho=Range(0.5, 0.999, 0.9), momentum=Range(0.0, 0.99, 0.0), epsilon=_EPSILON,
     ),
-    # Its own step begins at sqrt(epsilon), so that rates which suit others do not get it going.
+    # Its step begins at sqrt(epsilon), so that rates that suit others hardly move it.
     _optimizer(
         "Adadelta", keras.optimizers.Adadelta, Range(0.1, 1000.0, 50.0, log=True),
         rho=Range(0.5, 0.999, 0.95), epsilon=_EPSILON,

@@ -1,4 +1,4 @@
-"""Sensible values of a parameter, as controls begin with and offer them."""
+"""Sensible values of a parameter: those that controls begin with and offer."""
 
 from __future__ import annotations
 
@@ -25,6 +25,6 @@ class Range:
 
 @dataclasses.dataclass(frozen=True)
 class Fixed:
-    """A value to begin with where there is no range: a list of numbers, or a choice."""
+    """Initial value of a parameter without a range: a list of numbers, or a choice."""
 
     default: Any

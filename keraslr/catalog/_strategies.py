@@ -1,6 +1,6 @@
-"""Every strategy once: its name, its class, sensible values and when to use it.
+"""The table of strategies: name, class, sensible values, and when to use it.
 
-Widgets, command line and documentation read this table; none keeps a list of its own.
+Widgets, command line and documentation read this table; none keeps another list.
 """
 
 from __future__ import annotations
@@ -36,19 +36,19 @@ class Strategy:
 
     @property
     def label(self) -> str:
-        """The name as a heading."""
+        """Name as a heading."""
         return self.name[:1].upper() + self.name[1:]
 
     @property
     def is_schedule(self) -> bool:
-        """Whether it is a function of the step, and not of how training goes."""
+        """Whether the strategy is a function of the step, and not of the course of the training."""
         return issubclass(self.cls, schedules.Schedule)
 
     def build(self, **arguments: Any) -> Any:
-        """The strategy with these arguments, and the catalog's values for those left out."""
+        """Returns the strategy with these arguments, and the catalog's values for the others."""
         defaults = {name: value.default for name, value in self.values.items()}
         if {"total_steps", "epochs", "steps_per_epoch"} & set(arguments):
-            defaults.pop("total_steps", None)  # a length that is given replaces the catalog's
+            defaults.pop("total_steps", None)  # a given length replaces the catalog's
         return self.cls(**{**defaults, **arguments})
 
 
@@ -210,7 +210,7 @@ def _plain(name: str) -> str:
 
 
 def find(name: str) -> Strategy:
-    """The catalog's entry of that name (or class), whatever its capitals, spaces and hyphens.
+    """Returns the catalog's entry of that name (or class), ignoring capitals, spaces and hyphens.
 
     Raises:
         TypeError: `name` is not a string.

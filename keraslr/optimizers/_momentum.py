@@ -28,13 +28,13 @@ class _NumberOrSchedule(Number):
         return super().validated(name, value)
 
     def encoded(self, value: Any) -> Any:
-        """The number, or the schedule as Keras writes a serialized object."""
+        """Returns the number, or the schedule as Keras writes a serialized object."""
         if isinstance(value, LearningRateSchedule):
             return keras.saving.serialize_keras_object(value)
         return value
 
     def decoded(self, value: Any, custom_objects: Any = None) -> Any:
-        """The inverse of `encoded`; what it returns is validated afterwards."""
+        """Inverse of `encoded`; the result is validated afterwards."""
         if not isinstance(value, dict):
             return value
         return decoded_schedule(value, custom_objects)
@@ -51,7 +51,7 @@ class _Scheduled(keras.optimizers.Optimizer):
     scheduled: str
     bounds: _NumberOrSchedule
 
-    # What `_evaluated` gave, while the variables of one step are updated.
+    # Value from `_evaluated`, while the variables of one step are updated.
     _shared: Any = None
 
     @property
@@ -59,7 +59,7 @@ class _Scheduled(keras.optimizers.Optimizer):
         return isinstance(getattr(self, self.scheduled), LearningRateSchedule)
 
     def _evaluated(self) -> Any:
-        """The schedule's value at the optimizer's step."""
+        """Returns the schedule's value at the optimizer's step."""
         # The raw counter, as for the learning rate: both clocks count the gradients that are
         # accumulated, while `iterations` counts the updates.
         return ops.convert_to_tensor(getattr(self, self.scheduled)(self._iterations))
@@ -77,10 +77,10 @@ class _Scheduled(keras.optimizers.Optimizer):
         try:
             super()._backend_update_step(grads, trainable_variables, learning_rate)
         finally:
-            self._shared = None  # a tensor of this graph must not be met in another
+            self._shared = None  # a tensor of this graph must not be used in another
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments as JSON holds them; `from_config` rebuilds the optimizer without state."""
+        """Returns the arguments as JSON holds them; `from_config` rebuilds it without state."""
         config = super().get_config()
         config[self.scheduled] = self.bounds.encoded(getattr(self, self.scheduled))
         return config
@@ -177,7 +177,7 @@ class SGD(_Scheduled, keras.optimizers.SGD):
         if not self._is_scheduled:
             super().update_step(gradient, variable, learning_rate)
             return
-        # Keras's operations in Keras's order, so that the results are its own to the bit.
+        # Keras's operations in Keras's order, so that the results equal Keras's to the bit.
         learning_rate = ops.cast(learning_rate, variable.dtype)
         gradient = ops.cast(gradient, variable.dtype)
         momentum = ops.cast(self._now(), variable.dtype)
@@ -275,7 +275,7 @@ class Adam(_Scheduled, keras.optimizers.Adam):
         if not self._is_scheduled:
             super().update_step(gradient, variable, learning_rate)
             return
-        # Keras's operations in Keras's order, so that the results are its own to the bit.
+        # Keras's operations in Keras's order, so that the results equal Keras's to the bit.
         beta_1, complement = self._now()
         lr = ops.cast(learning_rate, variable.dtype)
         gradient = ops.cast(gradient, variable.dtype)
@@ -299,7 +299,7 @@ class Adam(_Scheduled, keras.optimizers.Adam):
 
 
 def _complement(beta: Tensor) -> Tensor:
-    """1 - beta, where beta is read as the decimal number that it was written as.
+    """Returns 1 - beta, where beta is read as the decimal number in which it was written.
 
     Keras takes 1 - 0.9 in Python's doubles. The float32 nearest to 0.9 is smaller by 2e-8, so that
     1 - beta would be wrong in its seventh digit. A number of seven decimals that rounds to the same

@@ -11,7 +11,7 @@ from keraslr._parameters import Number
 from keraslr.schedules._ticks import Tensor
 
 _BOUNDS = {
-    # 0 as well: callbacks set it, and an optimizer is rebuilt from what they have set.
+    # 0 as well: callbacks set it, and an optimizer may be rebuilt from that value.
     "learning_rate": Number("", float, at_least=0),
     "beta_1": Number("", float, at_least=0, below=1),
     "beta_2": Number("", float, at_least=0, below=1),
@@ -136,7 +136,7 @@ class Yogi(keras.optimizers.Optimizer):
         self.assign_sub(variable, lr * (m / bias_1) / (ops.sqrt(v / bias_2) + self.epsilon))
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments as JSON holds them; `from_config` rebuilds the optimizer without state."""
+        """Returns the arguments as JSON holds them; `from_config` rebuilds it without state."""
         config = super().get_config()
         for name in ("beta_1", "beta_2", "epsilon", "initial_accumulator_value"):
             config[name] = getattr(self, name)

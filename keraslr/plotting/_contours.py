@@ -37,7 +37,7 @@ def contours(axes: Axes, objective: Objective, paths: Sequence[Any]) -> None:
 def draw_levels(axes: Axes, objective: Objective, view: View, shaded: bool = False) -> list[Any]:
     """Draws an objective of two variables and returns the artists, which can be removed."""
     grid, values = surface(objective, view)
-    # Levels are dense at low values, since the paths compete for the floor of the valley.
+    # Levels are dense at low values, since the paths meet at the floor of the valley.
     low, high = values.min(), values.max()
     levels = low + (high - low) * np.linspace(0, 1, 18) ** 3
     x, y = np.moveaxis(grid, -1, 0)

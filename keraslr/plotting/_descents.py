@@ -56,7 +56,7 @@ class DescentChart(Chart):
         self._labels: list[str] = []
         self._pixels: list[Any] = [None] * _LAYERS
         self._palette: Palette | None = None
-        self._changed = 0  # the lowest layer that is not what its pixels show
+        self._changed = 0  # the lowest layer whose pixels are out of date
         # Artists that are animated are left out where Matplotlib draws the axes.
         symbol: dict[str, Any] = {"linestyle": "none", "color": "#000000", "animated": True}
         with LOCK:
@@ -64,7 +64,7 @@ class DescentChart(Chart):
             tidy(self.plane, "", "")
             self.plane.grid(visible=False)
             tidy(self.heights, "step", "")
-            # Ticks with their labels are half of what there is to draw, and looking for a place
+            # Ticks with their labels take half of the drawing, and looking for a place
             # beside them for the axis's own label takes a quarter of it.
             for axes in (self.plane, self.heights):
                 axes.locator_params(nbins=6 if axes is self.heights else 5, steps=[1, 2, 4, 5, 10])
@@ -161,7 +161,7 @@ class DescentChart(Chart):
         else:
             artists = [self._cursor]
             artists += [artist for each in lines for artist in (each.point, each.height)]
-            # On top of those that have got there.
+            # On top of those that have arrived.
             artists.append(self._minima)
         for artist in artists:
             artist.draw(self.canvas.get_renderer())
@@ -205,7 +205,7 @@ class DescentChart(Chart):
             self._changed = min(self._changed, _AXIS)
 
     def _show_decades(self, low: float, high: float) -> None:
-        # Matplotlib's own labels are formulas, which take it longer than all the rest.
+        # Matplotlib's own labels are formulas, which take longer to draw than everything else.
         first, last = round(math.log10(low)), round(math.log10(high))
         every = max(1, -(-(last - first) // 5))
         decades = range(-(-first // every) * every, last + 1, every)

@@ -12,7 +12,7 @@ from keraslr.plotting._style import LOCK, line_style, roomy, tidy
 from keraslr.schedules import Schedule
 from keraslr.summary import Summary, summarize
 
-# Ticks with their labels are half of what there is to draw where an axis has changed.
+# Ticks with their labels take half of the drawing where an axis has changed.
 _TICKS = 6
 
 

@@ -46,7 +46,7 @@ class ChainedScheduler(Schedule):
 
     @property
     def base_learning_rate(self) -> float | None:
-        """The schedules' common one."""
+        """Initial rate that the schedules share."""
         return self.schedules[0].base_learning_rate
 
     length = None

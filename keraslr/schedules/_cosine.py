@@ -12,7 +12,7 @@ from keraslr.schedules._ticks import Tensor, Ticks
 
 @register
 class CosineAnnealingLR(Schedule):
-    """Half a cosine wave from the initial rate to `eta_min`, and on: it rises again after `T_max`.
+    """Half a cosine wave from the initial rate to `eta_min`; the rate rises again after `T_max`.
 
         lr(t) = eta_min + (initial_learning_rate - eta_min) * (1 + cos(pi * t / T_max)) / 2
 
@@ -97,8 +97,8 @@ class CosineAnnealingWarmRestarts(Schedule):
         )
 
     def _within_cycle(self, t: Ticks) -> tuple[Tensor, Tensor]:
-        # A table of the few starts there can be: a logarithm of t would put some restarts one
-        # tick off.
+        # A table of the few possible starts: a logarithm of t would put some restarts one tick
+        # off.
         starts, lengths = [0], [self.T_0]
         while starts[-1] + lengths[-1] <= 2 * MAX_TICKS:
             starts.append(starts[-1] + lengths[-1])

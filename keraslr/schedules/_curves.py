@@ -1,4 +1,4 @@
-"""The few curves that schedules are made of, in float32 and without losing digits."""
+"""Curves that schedules are composed of, in float32 and without losing digits."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ _DIGITS = 3  # 2048 ** 3 is more than 8e9 ticks
 
 
 def select(condition: Tensor, yes: Any, no: Any) -> Tensor:
-    """`yes` where the condition holds, else `no`, as float32."""
+    """Returns `yes` where the condition holds, else `no`, as float32."""
     return ops.where(condition, float32(yes), float32(no))
 
 
 def table(values: Any, index: Tensor) -> Tensor:
-    """`values[index]` as float32, from numbers that were computed in double precision."""
+    """Returns `values[index]` as float32, from numbers that were computed in double precision."""
     with np.errstate(over="ignore"):  # a growing rate ends at infinity
         return ops.take(np.asarray(values, np.float64).astype(np.float32), index, axis=0)
 
 
 def terms(first: float, ratio: float, count: int) -> np.ndarray:
-    """The first `count` terms of `first * ratio ** n`, in double precision."""
+    """Returns the first `count` terms of `first * ratio ** n`, in double precision."""
     with np.errstate(over="ignore", under="ignore"):
         return first * np.power(ratio, np.arange(count, dtype=np.float64))
 
 
 def linear(start: Any, end: Any, done: Tensor, left: Tensor) -> Tensor:
-    """The straight line from `start` (done = 0) to `end` (left = 0)."""
+    """Returns the straight line from `start` (done = 0) to `end` (left = 0)."""
     return start * left + end * done
 
 
 def cosine(start: Any, end: Any, done: Tensor, left: Tensor) -> Tensor:
-    """Half a cosine wave from `start` (done = 0) to `end` (left = 0).
+    """Returns half a cosine wave from `start` (done = 0) to `end` (left = 0).
 
     `(1 + cos(pi * done)) / 2 = sin(pi / 2 * left) ** 2`, and the right side keeps its digits where
     the left one, a difference of two numbers near 1, has none.
@@ -54,7 +54,7 @@ CURVES = {"linear": linear, "cos": cosine, "cosine": cosine}
 
 
 def geometric(first: float, ratio: float, n: Ticks) -> Tensor:
-    """`first * ratio ** n`.
+    """Returns `first * ratio ** n`.
 
     In float32, `exp(n * log(ratio))` is off by 1e-6 where n * log(ratio) is -20, and a product of
     n factors by n roundings. Here n is written with three digits of base 2048, and the powers for
@@ -75,12 +75,12 @@ def geometric(first: float, ratio: float, n: Ticks) -> Tensor:
 
 @functools.lru_cache(maxsize=64)
 def _power_tables(first: float, ratio: float) -> tuple[np.ndarray, ...]:
-    """`first * ratio ** d`, then sqrt(ratio ** (d * 2048)) and sqrt(ratio ** (d * 2048 ** 2)).
+    """Returns first * ratio ** d, sqrt(ratio ** (d * 2048)) and sqrt(ratio ** (d * 2048 ** 2)).
 
     Multiplying with a root twice neither overflows nor vanishes before the result does.
     """
     half_log = 0.5 * math.log(ratio) * np.arange(_DIGIT, dtype=np.float64)
-    # An overflow to infinity or to zero is the value that is meant.
+    # An overflow to infinity or to zero is the intended value.
     with np.errstate(over="ignore", under="ignore"):
         roots = [np.exp(half_log * float(_DIGIT) ** k) for k in range(1, _DIGITS)]
         return tuple(t.astype(np.float32) for t in (terms(first, ratio, _DIGIT), *roots))

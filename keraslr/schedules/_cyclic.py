@@ -21,7 +21,7 @@ from keraslr.schedules._ticks import Tensor, Ticks, float32
 
 @register
 class CyclicLR(Schedule):
-    """Up from `base_lr` to `max_lr` and down again, over and over.
+    """Rises from `base_lr` to `max_lr` and falls again, cycle after cycle.
 
         lr(t) = base_lr + (max_lr - base_lr) * height(t) * scale(t)
 
@@ -65,7 +65,7 @@ class CyclicLR(Schedule):
     def momentum_schedule(
         self, base_momentum: float = 0.8, max_momentum: float = 0.9
     ) -> CycledMomentum:
-        """The momentum that PyTorch cycles beside this rate; see `CycledMomentum`."""
+        """Returns the momentum that PyTorch cycles with this rate; see `CycledMomentum`."""
         return CycledMomentum(self, base_momentum, max_momentum)
 
     @property
@@ -89,12 +89,12 @@ class CyclicLR(Schedule):
         )
 
     def _cycle(self, t: Ticks, start: float, peak: float) -> Tensor:
-        """`start` at the ends of each cycle, `peak` (above or below) in the middle of the first."""
+        """Returns `start` at the ends of each cycle, `peak` in the middle of the first one."""
         now = t % self.cycle_length
         up, _ = now.between(0, self.step_size_up)
         _, down = now.between(self.step_size_up, self.cycle_length)
         height = select(now < self.step_size_up, up, down)
-        # The swing starts as the whole span, so that a gamma > 1 overflows no sooner than the rate.
+        # The amplitude starts as the whole span: a gamma > 1 overflows no sooner than the rate.
         swing: Tensor = peak - start
         if self.mode == "triangular2" and swing:
             swing = geometric(swing, 0.5, t // self.cycle_length)
@@ -105,7 +105,7 @@ class CyclicLR(Schedule):
 
 @register
 class OneCycleLR(Schedule):
-    """One rise to `max_lr` and one long fall, far below where it began.
+    """One rise to `max_lr` and one long fall, far below the initial rate.
 
         lr(t) = curve from max_lr / div_factor            at t = 0
                 to         max_lr                         at t = pct_start * total_steps - 1
@@ -185,7 +185,7 @@ class OneCycleLR(Schedule):
     def momentum_schedule(
         self, base_momentum: float = 0.85, max_momentum: float = 0.95
     ) -> CycledMomentum:
-        """The momentum that PyTorch cycles beside this rate; see `CycledMomentum`."""
+        """Returns the momentum that PyTorch cycles with this rate; see `CycledMomentum`."""
         return CycledMomentum(self, base_momentum, max_momentum)
 
     def at(self, t: Ticks) -> Tensor:
@@ -236,7 +236,7 @@ class OneCycleLR(Schedule):
 
 @register
 class CycledMomentum(Schedule):
-    """The momentum that goes down where a cycle's rate goes up, and up where it goes down.
+    """Momentum that falls where a cycle's rate rises, and rises where it falls.
 
         momentum(t) = max_momentum - (max_momentum - base_momentum) * height(t) * scale(t)
 
@@ -265,7 +265,7 @@ class CycledMomentum(Schedule):
     max_momentum: float = real("Highest momentum, at the start.", at_least=0, below=1)
 
     def __post_init__(self) -> None:
-        # Before the declaration is looked at, which accepts any schedule.
+        # Checked before the declaration, which accepts any schedule.
         if not isinstance(self.schedule, OneCycleLR | CyclicLR):
             raise TypeError(
                 "schedule must be a OneCycleLR or CyclicLR. "
@@ -278,7 +278,7 @@ class CycledMomentum(Schedule):
                 f"max_momentum={self.max_momentum}, base_momentum={self.base_momentum}"
             )
 
-    # Its cycle, which is a part of it, has one.
+    # The cycle, which is one of its parts, has one.
     length = None
 
     def at(self, t: Ticks) -> Tensor:

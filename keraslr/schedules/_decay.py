@@ -14,7 +14,7 @@ from keraslr.schedules._ticks import Tensor, Ticks
 
 @register
 class LinearLR(Schedule):
-    """A straight line between two multiples of the rate, then the second.
+    """A straight line between two multiples of the rate, then the second multiple.
 
         lr(t) = initial_learning_rate * (start_factor * (1 - x) + end_factor * x)
         x = min(t / total_iters, 1)
@@ -78,7 +78,7 @@ class ExponentialLR(Schedule):
 
 @register
 class PolynomialLR(Schedule):
-    """Falls to zero along a power of the time that is left.
+    """Falls to zero along a power of the remaining time.
 
         lr(t) = initial_learning_rate * (1 - min(t / total_iters, 1)) ** power
 

@@ -1,4 +1,4 @@
-"""The widest numbers that Keras's backend has, unless it is asked for more."""
+"""The widest numbers that Keras's backend has by default."""
 
 import numpy as np
 from keras import backend

@@ -23,7 +23,7 @@ _METHODS = ("per_epoch", "with_warmup", "then", "clipped", "held_after", "moment
 
 
 def parse(text: str) -> Schedule:
-    """The schedule that a line of Python describes, such as a schedule's `repr`.
+    """Returns the schedule that a line of Python describes, such as a schedule's `repr`.
 
     Calls of registered schedules and of their methods that give a schedule, numbers, strings and
     sequences are understood; everything else is refused and nothing is evaluated.

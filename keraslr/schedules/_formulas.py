@@ -1,4 +1,4 @@
-"""What the formulas of schedules are written with, as Python functions of t."""
+"""Helpers that write the formulas of schedules, as Python functions of t."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
-# Of a line in the code that is written.
+# Width of a line in the code that is written.
 WIDTH = 88
 
 
 class Formulas(Protocol):
-    """The functions that are written so far.
+    """Functions written so far.
 
     Attributes:
         tick: Expression of the whole tick: "t", or "int(t)" for a clock that shows fractions.
@@ -25,12 +25,12 @@ class Formulas(Protocol):
 
 
 def tidy(value: float) -> float:
-    """`value` without the last digit or two, which are a computation's roundings."""
+    """Returns `value` without the last digit or two, which are rounding errors."""
     return float(f"{value:.15g}")
 
 
 def listed(values: Iterable[object]) -> str:
-    """A list of numbers, over several lines if it is long."""
+    """Returns a list of numbers as code, over several lines if it is long."""
     text = ", ".join(map(repr, values))
     if len(text) <= WIDTH - 24:
         return f"[{text}]"
@@ -43,7 +43,7 @@ def since(begin: int) -> str:
 
 
 def rising(start: float, end: str, steps: int, mode: str) -> str:
-    """The formula of a warm-up from `start` to `end`, of t."""
+    """Returns the formula of a warm-up from `start` to `end`, as a function of t."""
     share = {"linear": f"t / {steps}", "cosine": f"(1 - math.cos(math.pi * t / {steps})) / 2"}
     if mode == "constant":
         return repr(start)
@@ -53,7 +53,7 @@ def rising(start: float, end: str, steps: int, mode: str) -> str:
 
 
 def between(low: float, high: object, share: str) -> str:
-    """From `low`, where the share is 0, to `high`, where it is 1."""
+    """Returns the formula from `low`, where the share is 0, to `high`, where it is 1."""
     return f"{high!r} * {share}" if low == 0 else f"{low!r} + ({high!r} - {low!r}) * {share}"
 
 

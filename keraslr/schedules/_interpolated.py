@@ -18,7 +18,7 @@ from keraslr.schedules._ticks import Tensor, Ticks
 
 _LARGEST_EXPONENT = 0.5
 
-# The weight of the second rate, as code for the share of the way that is done.
+# Weight of the second rate, as code of `x`, the share of the interval that is done.
 _SHARES = {"linear": "x", "cosine": "(1 - math.cos(math.pi * x)) / 2"}
 
 
@@ -91,7 +91,7 @@ class InterpolatedLR(Schedule):
             value = _log(start, end, table(slopes, i), done, left)
         else:
             value = CURVES[self.interpolation](start, end, done, left)
-        # Exactly the rate that was given, also where a compiler rounds the curve's ends.
+        # Exactly the given rate, also where a compiler rounds the curve's ends.
         value = ops.where(done == 0, start, value)
         return select(t >= knots[-1], rates[-1], value)
 

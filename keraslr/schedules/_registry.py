@@ -1,4 +1,4 @@
-"""How a schedule's class is declared, registered and found again by its name."""
+"""How a schedule's class is declared, registered and found by its name."""
 
 from __future__ import annotations
 
@@ -44,18 +44,18 @@ else:
 
 
 class Registered(_KerasSchedule):
-    """A value made of declared parameters: checked, compared, written and read by them."""
+    """A value composed of declared parameters, which check, compare, write and read it."""
 
     def __post_init__(self) -> None:
         for name, parameter in parameters(type(self)).items():
             self._set(name, parameter.validated(name, getattr(self, name)))
 
     def _set(self, name: str, value: Any) -> None:
-        # Only while it is being made: afterwards the dataclass is frozen.
+        # Only during construction: afterwards the dataclass is frozen.
         object.__setattr__(self, name, value)
 
     def get_config(self) -> dict[str, Any]:
-        """The parameters as JSON holds them; `from_config` rebuilds an equal schedule."""
+        """Returns the parameters as JSON holds them; `from_config` rebuilds an equal schedule."""
         return {
             name: parameter.encoded(getattr(self, name))
             for name, parameter in parameters(type(self)).items()
@@ -112,11 +112,11 @@ class Inner(Parameter):
         return value
 
     def encoded(self, value: Any) -> Any:
-        """The schedule as Keras writes a serialized object."""
+        """Returns the schedule as Keras writes a serialized object."""
         return keras.saving.serialize_keras_object(value)
 
     def decoded(self, value: Any) -> Any:
-        """The schedule that was encoded, by its name in this package's own register.
+        """Returns the encoded schedule, by its name in this package's own register.
 
         Keras's own way back would import whatever module the config names.
         """
@@ -133,7 +133,7 @@ class Inner(Parameter):
 
 
 def decoded_schedule(config: dict[str, Any], custom_objects: Any = None) -> Any:
-    """Any schedule from the form that Keras serialized it in.
+    """Returns any schedule from the form in which Keras serialized it.
 
     Of this package's own only the numbers are read: nothing is imported, looked up or called.
     """
@@ -169,8 +169,8 @@ def schedules(meaning: str) -> Any:
 )
 def register(cls: _Class) -> _Class:
     """Makes a frozen dataclass of a `Schedule`, completes its docstring, makes it loadable."""
-    # What `dataclass` would compile anew for each class takes an eighth of the time of
-    # `import keraslr`; `Registered` has it once.
+    # Methods that `dataclass` would compile for each class take an eighth of the time of
+    # `import keraslr`; `Registered` defines them once.
     dataclasses.dataclass(frozen=True, repr=False, eq=False)(cls)
     missing = [f.name for f in dataclasses.fields(cls) if not f.metadata]
     if missing:
@@ -184,5 +184,5 @@ def register(cls: _Class) -> _Class:
 
 
 def registered() -> dict[str, type[Registered]]:
-    """Every registered schedule class, by its name."""
+    """Returns every registered schedule class, by its name."""
     return dict(_REGISTRY)

@@ -1,4 +1,4 @@
-"""What every schedule is and can do, and the schedules made of other schedules."""
+"""The base class of schedules, and the schedules composed of other schedules."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ class Schedule(Registered):
     """
 
     def at(self, t: Ticks) -> Tensor:
-        """The rate at time `t`, in float32: the schedule's formula."""
+        """Returns the rate at time `t`, in float32: the schedule's formula."""
         raise NotImplementedError(f"{type(self).__name__} must define at(self, t).")
 
-    # What `keraslr.check` and `keraslr.snippets` go by: declared where the formula is. Plain
+    # Read by `keraslr.check` and `keraslr.snippets`, and declared beside the formula. Plain
     # attributes, so that a parameter may have one of these names.
     if TYPE_CHECKING:
 
@@ -95,7 +95,7 @@ class Schedule(Registered):
             yield each, last, per_tick
 
     def __call__(self, step: Any) -> Tensor:
-        """The learning rate of optimizer step `step`.
+        """Returns the learning rate of optimizer step `step`.
 
         Args:
             step: Integer scalar, array, tensor or variable of any shape, >= 0.
@@ -110,7 +110,7 @@ class Schedule(Registered):
         return self.at(Ticks.of_steps(step))
 
     def values(self, n: int, start: int = 0) -> np.ndarray:
-        """The rates that a run of n steps uses, computed in one call.
+        """Returns the rates of a run of n steps, computed in one call.
 
         Args:
             n: Number of optimizer steps, >= 0.
@@ -130,21 +130,21 @@ class Schedule(Registered):
 
     @property
     def base_learning_rate(self) -> float | None:
-        """The rate that this schedule multiplies by factors; None if it sets rates outright."""
+        """Rate that this schedule multiplies by factors; None if it sets rates directly."""
         return getattr(self, "initial_learning_rate", None)
 
     # The combinators, which are defined below.
 
     def per_epoch(self, steps_per_epoch: int, smooth: bool = False) -> PerEpoch:
-        """This schedule with a clock that ticks once per epoch; see `PerEpoch`."""
+        """Returns this schedule with a clock that ticks once per epoch; see `PerEpoch`."""
         return PerEpoch(self, steps_per_epoch, smooth)
 
     def with_warmup(self, steps: int, start_lr: float = 0.0, mode: str = "linear") -> Warmup:
-        """This schedule after a warm-up of `steps` ticks; see `Warmup`."""
+        """Returns this schedule after a warm-up of `steps` ticks; see `Warmup`."""
         return Warmup(self, steps, start_lr, mode)
 
     def then(self, other: Schedule, at: int) -> SequentialLR:
-        """This schedule until tick `at`, from there `other` from its own start; see `SequentialLR`.
+        """Returns this schedule until tick `at`, then `other` from its start; see `SequentialLR`.
 
         A chain of several `then` is one `SequentialLR`.
         """
@@ -153,11 +153,11 @@ class Schedule(Registered):
         return SequentialLR((self, other), (at,))
 
     def clipped(self, min_lr: float = 0.0, max_lr: float | None = None) -> Clipped:
-        """This schedule kept within bounds; see `Clipped`."""
+        """Returns this schedule kept within bounds; see `Clipped`."""
         return Clipped(self, min_lr, max_lr)
 
     def held_after(self, t: int) -> HeldAfter:
-        """This schedule with its value at tick `t` kept from then on; see `HeldAfter`."""
+        """Returns this schedule with its value at tick `t` kept from then on; see `HeldAfter`."""
         return HeldAfter(self, t)
 
     def __mul__(self, factor: float) -> Scaled:
@@ -167,13 +167,13 @@ class Schedule(Registered):
 
 
 class _Wrapper(Schedule):
-    """A schedule around one other, whose factors it keeps."""
+    """A schedule around one inner schedule, whose factors it keeps."""
 
     schedule: Schedule
 
     @property
     def base_learning_rate(self) -> float | None:
-        """The inner schedule's."""
+        """Rate of the inner schedule."""
         return self.schedule.base_learning_rate
 
 
@@ -216,7 +216,7 @@ class PerEpoch(_Wrapper):
 
 @register
 class Warmup(_Wrapper):
-    """Leads up to a schedule's first value, then runs the schedule from its start.
+    """Rises to a schedule's first value, then runs the schedule from its start.
 
         lr(t) = start_lr + (schedule(0) - start_lr) * w(t / steps)    for t < steps
         lr(t) = schedule(t - steps)                                   from there on
@@ -294,7 +294,7 @@ class SequentialLR(Schedule):
 
     @property
     def base_learning_rate(self) -> float | None:
-        """The schedules' own, if they share one."""
+        """Rate of the schedules, if they share one."""
         rates = {each.base_learning_rate for each in self.schedules}
         return rates.pop() if len(rates) == 1 else None
 
@@ -340,7 +340,7 @@ class Scaled(_Wrapper):
 
     @property
     def base_learning_rate(self) -> float | None:
-        """The inner schedule's, scaled."""
+        """Rate of the inner schedule, scaled."""
         base = self.schedule.base_learning_rate
         return None if base is None else base * self.factor
 

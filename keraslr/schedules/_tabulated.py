@@ -23,11 +23,11 @@ class _Tabulated(Schedule):
 
     @property
     def factors(self) -> Sequence[float]:
-        """What the function gave, which is kept as numbers."""
+        """Returns the function's values, which are kept as numbers."""
         return cast("Sequence[float]", self.lr_lambda)
 
     def _first(self) -> int:
-        """The first tick that the function is asked for."""
+        """First tick for which the function is called."""
         raise NotImplementedError
 
     def __post_init__(self) -> None:

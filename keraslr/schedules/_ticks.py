@@ -1,4 +1,4 @@
-"""The time that a schedule is a function of, kept exact.
+"""Exact times, of which schedules are functions.
 
 A float32 cannot tell step 16,777,217 from its neighbour, and `1 - t / T` has no correct digit left
 near t = T. So time stays an integer (or, for a clock that runs on within an epoch, an integer and
@@ -21,9 +21,9 @@ Tensor = Any
 
 
 def float32(value: Tensor) -> Tensor:
-    """`value` as a float32 tensor, whatever `keras.config.floatx()` says."""
+    """Returns `value` as a float32 tensor, independent of `keras.config.floatx()`."""
     if isinstance(value, numbers.Real):
-        # At once: under PyTorch it would become a number of `floatx` first.
+        # Directly: under PyTorch it would become a number of `floatx` first.
         return ops.convert_to_tensor(float(value), "float32")
     return ops.cast(ops.convert_to_tensor(value), "float32")
 
@@ -52,7 +52,7 @@ class Ticks:
 
     @classmethod
     def of_steps(cls, step: Any) -> Ticks:
-        """The time at optimizer step `step`: an integer, array, tensor or variable, >= 0."""
+        """Returns the time at step `step`: an integer, array, tensor or variable, >= 0."""
         if isinstance(step, numbers.Integral | np.ndarray | list | tuple | str):
             known = np.asarray(step)
             if known.dtype.kind in "iu":
@@ -61,7 +61,7 @@ class Ticks:
                 if known.size and known.max() > LARGEST:
                     raise ValueError(f"step must be <= {LARGEST}. Received: step={step!r}")
                 return cls(ops.convert_to_tensor(known.astype(INTEGER), INTEGER))
-            if known.dtype.kind in "US":  # for which JAX has an error of its own
+            if known.dtype.kind in "US":  # which JAX refuses with its own error
                 raise _not_integers(step, known.dtype)
         tensor = ops.convert_to_tensor(step)
         dtype = backend.standardize_dtype(tensor.dtype)
@@ -97,14 +97,14 @@ class Ticks:
         return self.whole < n
 
     def at_most(self, n: int) -> Ticks:
-        """The smaller of the time and n."""
+        """Returns the smaller of the time and n."""
         part = self.part
         if part is not None:
             part = ops.where(self.whole < n, part, ops.zeros_like(part))
         return Ticks(ops.minimum(self.whole, ops.cast(n, INTEGER)), part, self.per)
 
     def count(self, sorted_times: Sequence[int]) -> Tensor:
-        """How many of the sorted integers have been reached."""
+        """Returns how many of the sorted integers have been reached."""
         if not sorted_times:
             return ops.zeros_like(self.whole)
         times = ops.cast(np.asarray(sorted_times), INTEGER)
@@ -112,15 +112,15 @@ class Ticks:
         return ops.reshape(flat, ops.shape(self.whole))
 
     def pick(self, integers: list[int], index: Tensor) -> Tensor:
-        """`integers[index]`, in the dtype that times have."""
+        """Returns `integers[index]`, in the dtype that times have."""
         return ops.take(ops.cast(np.asarray(integers), INTEGER), index, axis=0)
 
     def number(self) -> Tensor:
-        """The time as float32."""
+        """Returns the time as float32."""
         return self.since(0)
 
     def since(self, start: float) -> Tensor:
-        """max(t - start, 0) as float32; for an integer start exact up to the last rounding."""
+        """Returns max(t - start, 0) as float32; for an integer start exact up to one rounding."""
         # Counted from the first whole tick after `start`, so that nothing is subtracted in floats.
         first = math.ceil(start)
         passed = float32(self.whole - first)
@@ -131,7 +131,7 @@ class Ticks:
         return ops.maximum(passed, 0.0)
 
     def until(self, end: Any, extra: Any = 0) -> Tensor:
-        """max(end + extra - t, 0) as float32, `end` an integer (or integers), 0 <= extra."""
+        """Returns max(end + extra - t, 0) as float32; `end`: one or several integers, extra >= 0."""
         if self.part is None:
             left = float32(end - self.whole)
         else:
@@ -141,7 +141,7 @@ class Ticks:
         return ops.maximum(left, 0.0)
 
     def between(self, start: float, end: float) -> tuple[Tensor, Tensor]:
-        """How much of the way from `start` to `end` is done and how much is left.
+        """Returns the shares of the interval from `start` to `end` that are done and left.
 
         Returns:
             `(done, left)`, two float32 tensors in [0, 1] that add up to 1. Each is correct to its

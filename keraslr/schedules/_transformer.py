@@ -50,7 +50,7 @@ class InverseSqrtLR(Schedule):
         if not self.num_warmup_steps:
             return self.initial_learning_rate * decay
         done, _ = t.between(0, self.num_warmup_steps)
-        # While it warms up the decay is 1, and afterwards the warm-up is.
+        # During the warm-up the decay is 1; afterwards the warm-up is 1.
         return self.initial_learning_rate * done * decay
 
     def formula(self, code: Formulas) -> str:
@@ -139,7 +139,7 @@ class WarmupStableDecayLR(Schedule):
 
 
 def _shaped(shape: str, high: float, low: float, done: Tensor, left: Tensor) -> Tensor:
-    """From `high` at done = 0 to `low` at left = 0; a rise is the same fall run backwards."""
+    """Returns the curve from `high` at done = 0 to `low` at left = 0; a rise is a reversed fall."""
     if shape == "1-sqrt":
         # 1 - sqrt(done), without the difference of two numbers near 1.
         left = left / (1.0 + ops.sqrt(done))

@@ -12,14 +12,14 @@ from keraslr.schedules._formulas import WIDTH
 
 
 def literal(value: object) -> str:
-    """A number or a name as formatters write it."""
+    """Returns a number or a name as formatters write it."""
     # NumPy's float64 is a float, but not written as one.
     text = repr(float(value) if isinstance(value, float) else value)
     return f'"{text[1:-1]}"' if text.startswith("'") and '"' not in text else text
 
 
 def wrapped(text: str) -> str:
-    """An expression whose line breaks, if it needs any, are within brackets."""
+    """Returns an expression whose line breaks, if any, are within brackets."""
     if len(text) <= WIDTH:
         return text
     lines = textwrap.wrap(text, WIDTH - 4, break_long_words=False, break_on_hyphens=False)
@@ -27,7 +27,7 @@ def wrapped(text: str) -> str:
 
 
 def bracketed(items: Sequence[str]) -> str:
-    """A list of expressions, over several lines if it is long."""
+    """Returns a list of expressions, over several lines if it is long."""
     text = f"[{', '.join(items)}]"
     if len(text) <= WIDTH // 3 and "\n" not in text:
         return text
@@ -35,7 +35,7 @@ def bracketed(items: Sequence[str]) -> str:
 
 
 def call(function: str, arguments: Sequence[str]) -> str:
-    """A call, over several lines if one is too long."""
+    """Returns a call, over several lines if one is too long."""
     text = ", ".join(arguments)
     if len(function) + len(text) <= WIDTH - 16 and "\n" not in text:
         return f"{function}({text})"
@@ -67,7 +67,7 @@ class Formulas:
         """Writes the schedule's function, unless there is one; returns its name."""
         if schedule in self._names:
             return self._names[schedule]
-        # Those within it first: that gives them the plain names, and the order of definition.
+        # Inner schedules first: they get the plain names, and are defined before they are used.
         body = schedule.formula(self)
         name = name or self._free_name(schedule)
         self._names[schedule] = name

@@ -21,15 +21,15 @@ from keraslr.snippets._formulas import call, literal, wrapped
 _LENGTH = Number("", int, at_least=1)
 _MOMENTUM = Number("", float, at_least=0, below=1)
 
-# What may follow a schedule, as those of keraslr's optimizers do.
+# Arguments that may be schedules, such as those of keraslr's optimizers.
 _MOVING = {("SGD", "momentum"), ("Adam", "beta_1")}
 
 
 def keras_line(schedule: Schedule) -> str:
-    """The schedule as an expression that makes it again, after `import keraslr`.
+    """Returns the schedule as an expression that rebuilds it, after `import keraslr`.
 
     Combinators are written as methods, and arguments that keep their default are left out. A class
-    of your own goes by its bare name.
+    of your own is written by its bare name.
 
     Args:
         schedule: A keraslr schedule.
@@ -48,7 +48,7 @@ def keras_line(schedule: Schedule) -> str:
     own = not _is_keraslr(schedule)
     given = _given(schedule)
     match schedule:
-        # One's own class may have a combinator for its base, but no method makes it.
+        # A user's class may be derived from a combinator, but no method makes it.
         case _ if own:
             pass
         case schedules.PerEpoch(schedule=inner, steps_per_epoch=n):
@@ -87,7 +87,7 @@ def fit_snippet(
     optimizer: str = "SGD",
     optimizer_arguments: Mapping[str, Any] | None = None,
 ) -> str:
-    """A script that trains a LeNet on Fashion-MNIST under the schedule, complete to run.
+    """Returns a complete script that trains a LeNet on Fashion-MNIST under the schedule.
 
     Args:
         schedule: A keraslr schedule. One that counts epochs is told how many steps they have by
@@ -163,7 +163,7 @@ def pytorch_snippet(
     steps_per_epoch: int | None = None,
     momentum: float = 0.0,
 ) -> str:
-    """PyTorch code with the same rates: imports, optimizer, scheduler and training loop.
+    """Returns PyTorch code with the same rates: imports, optimizer, scheduler, training loop.
 
     PyTorch's own schedulers are used wherever they give these rates; elsewhere a `LambdaLR` with
     the formula, and a comment that says where PyTorch differs. The scheduler is stepped once per
@@ -222,7 +222,7 @@ def pytorch_snippet(
     )
     given = [f"lr={code.learning_rate!r}", *([f"momentum={momentum!r}"] if momentum else [])]
     functions = any(each.startswith("def ") for each in code.definitions)
-    # Two lines around functions, as formatters have it.
+    # Two blank lines around functions, as formatters write them.
     gap = "\n\n" if functions else "\n"
     body = ("\n\n\n" if functions else "\n").join(code.definitions)
     imports = [name for name in ("bisect", "math") if f"{name}." in body + code.scheduler]
@@ -253,7 +253,7 @@ def _is_keraslr(schedule: Schedule) -> bool:
 
 
 def _own_classes(schedule: Schedule) -> set[tuple[str, str]]:
-    """Module and name of the classes that are not keraslr's."""
+    """Returns module and name of the classes that are not keraslr's."""
     return {
         (type(part).__module__, type(part).__name__)
         for part in _pytorch.within(schedule)
@@ -262,7 +262,7 @@ def _own_classes(schedule: Schedule) -> set[tuple[str, str]]:
 
 
 def _given(schedule: Schedule) -> dict[str, str]:
-    """The text of each argument, without those that keep their default."""
+    """Returns the text of each argument that differs from its default."""
     given = {}
     for field in dataclasses.fields(schedule):
         value = getattr(schedule, field.name)
@@ -284,7 +284,7 @@ def _named(given: Mapping[str, str], *names: str) -> list[str]:
 
 
 def _receiver(schedule: Schedule) -> str:
-    """The schedule's line, fit for a method to follow."""
+    """Returns the schedule's line in a form that a method call can follow."""
     line = keras_line(schedule)
     return f"({line})" if isinstance(schedule, schedules.Scaled) else line
 
@@ -294,7 +294,7 @@ def _method(inner: Schedule, name: str, *arguments: str) -> str:
 
 
 def _optimizer(name: str, arguments: Mapping[str, Any], line: str) -> str:
-    """The call that makes an optimizer under `schedule`, which was made by that line."""
+    """Returns the call that makes an optimizer under `schedule`, given that schedule's line."""
     moving = any(isinstance(value, Schedule) for value in arguments.values())
     module, cls = _optimizer_class(name, moving)
     allowed = sorted(set(inspect.signature(cls).parameters) - {"learning_rate", "kwargs"})
@@ -318,14 +318,14 @@ def _optimizer(name: str, arguments: Mapping[str, Any], line: str) -> str:
                 f"Received: {key}={value!r} ({type(value).__name__})"
             )
         text = _value(value)
-        # A cycle's own momentum is made of the cycle.
+        # A cycle's own momentum is derived from the cycle.
         text = f"schedule{text.removeprefix(line)}" if text.startswith(f"{line}.") else text
         given.append(f"{key}={text}")
     return call(f"{module}.{name}", given)
 
 
 def _optimizer_class(name: str, moving: bool) -> tuple[str, type]:
-    """The optimizer of that name and its module; one whose momentum may move if it has to."""
+    """Returns the class of that optimizer and its module; keraslr's for a scheduled momentum."""
     if not isinstance(name, str):
         raise TypeError(f"optimizer must be a name. Received: optimizer={name!r}")
     if name == "Yogi" or (moving and name in optimizers.__all__):

@@ -47,7 +47,7 @@ class Code:
 
 
 def batches(n: int) -> str:
-    """That number of them."""
+    """Number of batches, as text."""
     return f"{n} batch{'' if n == 1 else 'es'}"
 
 
@@ -56,7 +56,7 @@ class _UnlikeError(Exception):
 
 
 def written(schedule: Schedule, epochs: int | None, steps_per_epoch: int | None) -> Code:
-    """The schedule for a run of that length, None where it is not known."""
+    """Returns the code of the schedule for a run of that length; None for an unknown length."""
     # A rate near the ends of float32 may not be one any more when it is scaled.
     try:
         schedule = _outwards(_scaled(schedule))
@@ -85,19 +85,19 @@ def written(schedule: Schedule, epochs: int | None, steps_per_epoch: int | None)
 
 
 def within(schedule: Schedule) -> Iterator[Schedule]:
-    """The schedule and all within it."""
+    """Yields the schedule and all its inner schedules."""
     yield schedule
     for each in schedule.inner_schedules():
         yield from within(each)
 
 
 def _fractions(schedule: Schedule) -> bool:
-    """Whether a clock within shows more than whole ticks."""
+    """Whether an inner clock shows fractions of ticks."""
     return any(isinstance(part, schedules.PerEpoch) and part.smooth for part in within(schedule))
 
 
 def _scaled(schedule: Schedule, factor: float = 1.0) -> Schedule:
-    """The schedule times the factor, without a `Scaled` in it."""
+    """Returns the schedule times the factor, without a `Scaled` in it."""
     if isinstance(schedule, schedules.Scaled):
         return _scaled(schedule.schedule, factor * schedule.factor)
     changes: dict[str, Any] = {}
@@ -115,7 +115,7 @@ def _scaled(schedule: Schedule, factor: float = 1.0) -> Schedule:
 
 
 def _outwards(schedule: Schedule) -> Schedule:
-    """The same rates with a `PerEpoch` on the outside, where it can be moved there."""
+    """Returns the same rates with a `PerEpoch` on the outside, where it can be moved there."""
     inner: Sequence[Schedule]
     match schedule:
         case schedules.Clipped():
@@ -154,7 +154,7 @@ class _Part:
 
 
 def _parts(schedule: Schedule, begin: int = 0, end: float = math.inf) -> list[_Part]:
-    """Without sequences within sequences, as PyTorch needs it."""
+    """Returns the parts without nested sequences, as PyTorch needs them."""
     match schedule:
         case schedules.Warmup(schedule=inner, steps=n):
             parts = [_Part(begin, schedule), *_parts(inner, begin + n, end)]
@@ -186,7 +186,7 @@ class _Native:
         self.notes: list[str] = []
 
     def scheduler(self, schedule: Schedule) -> tuple[float, list[str], str, list[str]]:
-        """The optimizer's rate, the definitions, the scheduler and the notes."""
+        """Returns the optimizer's rate, the definitions, the scheduler and the notes."""
         parts = _parts(schedule)
         if any(isinstance(part.schedule, schedules.MultiplicativeLR) for part in parts[1:]):
             raise _UnlikeError(
@@ -297,7 +297,7 @@ class _Native:
 
 
 def _base(schedule: Schedule) -> float:
-    """The optimizer's rate under which PyTorch's scheduler begins as this schedule."""
+    """Returns the optimizer's rate with which PyTorch's scheduler begins like this schedule."""
     match schedule:
         case schedules.CyclicLR(base_lr=base):
             return base
@@ -308,7 +308,7 @@ def _base(schedule: Schedule) -> float:
 
 
 def _given(schedule: Schedule) -> list[str]:
-    """Its arguments as PyTorch takes them, without those that keep their default."""
+    """Returns the arguments as PyTorch takes them, without those equal to their default."""
     lines = []
     for field in dataclasses.fields(schedule):
         value = getattr(schedule, field.name)
