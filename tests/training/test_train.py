@@ -428,7 +428,7 @@ def test_a_run_that_was_killed_goes_on_from_its_backup(tmp_path, slices_of):
 def test_a_damaged_backup_is_named(tmp_path, content):
     run = Run("it", 0.1, **SMALL)
     (tmp_path / f"{run.key()}.npz").write_bytes(content)
-    with pytest.raises(ValueError, match=rf"{run.key()}\.npz is no backup of a run"):
+    with pytest.raises(ValueError, match=rf"{run.key()}\.npz is not a backup of a run"):
         train(run, backup=tmp_path)
 
 
@@ -464,11 +464,11 @@ def test_a_constant_rate_rises_to_the_scaled_one():
             {"replicas": 2, "warmup_epochs": 5},
             "warmup_epochs must be an integer >= 0 and <= 4",
         ),
-        (ExponentialLR(0.1, 0.9), {"replicas": 2, "warmup_epochs": 1}, r"as by \.per_epoch\(23\)"),
+        (ExponentialLR(0.1, 0.9), {"replicas": 2, "warmup_epochs": 1}, r"add \.per_epoch\(23\)"),
         (
             ExponentialLR(0.1, 0.9).per_epoch(12),
             {"replicas": 2, "warmup_epochs": 1},
-            r"as by \.per_epoch\(23\)",
+            r"add \.per_epoch\(23\)",
         ),
         (
             OneCycleLR(0.1, total_steps=10).per_epoch(STEPS),
