@@ -1,5 +1,5 @@
-# make run        sets up, then runs the published comparisons again, as far as minutes allow
-# make reproduce  runs all of them, in about an hour on two cores
+# make run        sets up, then runs the published comparisons that take only minutes
+# make reproduce  runs all published comparisons, in about an hour on two cores
 # make test       sets up, then runs the tests
 # make test-backends  runs the tests that need no TensorFlow on Keras's other backends
 # make lab        opens the notebooks in JupyterLab
@@ -15,15 +15,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 OUTPUT ?= results
-# PyTorch is large; make test-backends BACKENDS=jax does without.
+# PyTorch is large; make test-backends BACKENDS=jax does not install it.
 BACKENDS ?= jax torch
 BACKEND_TESTS := tests/test_backends.py tests/schedules tests/optimizers tests/callbacks
-# TensorFlow's start-up messages would bury what the programs have to say.
+# TensorFlow's start-up messages would hide the output of the programs.
 export TF_CPP_MIN_LOG_LEVEL ?= 3
-# Dozens of processes would each compile anew what they import.
+# With this variable, each of dozens of processes would compile its imports again.
 unexport PYTHONDONTWRITEBYTECODE
 
-# An environment whose Python is gone, or that was never finished, is made again.
+# An environment without its Python, or an unfinished one, is created again.
 ifneq ($(wildcard $(VENV)),)
 ifneq ($(shell $(BIN)/python -m pip --version >/dev/null 2>&1 && echo whole),whole)
 $(shell rm -rf $(VENV))
@@ -38,7 +38,7 @@ run: $(VENV)/.run
 reproduce: $(VENV)/.run
 	$(BIN)/python -m keraslr reproduce --output $(OUTPUT)-full
 
-# In the order of tests/conftest.py, and not the files with most tests first.
+# In the order of tests/conftest.py, not with the files that have most tests first.
 test: $(VENV)/.test
 	$(BIN)/python -m pytest --numprocesses logical --dist loadfile \
 	    --no-loadscope-reorder --durations 15 $(TESTS)
@@ -55,7 +55,7 @@ lab: $(VENV)/.notebooks
 app: $(VENV)/.notebooks
 	$(BIN)/voila notebooks/app.ipynb
 
-# The theme tells of its successor on every start; that is no fault of the pages.
+# The theme announces its successor on every start; the pages are not at fault.
 docs: $(VENV)/.docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 	@echo "open build/site/index.html, or: $(BIN)/python -m mkdocs serve"
@@ -71,8 +71,8 @@ lint: $(VENV)/.test
 clean:
 	rm -rf $(VENV) build *.egg-info
 
-# One environment, to which each target adds what it needs. A stamp is stale when pyproject.toml
-# has changed, and all are gone with the environment.
+# One environment, to which each target adds its packages. A stamp is stale when pyproject.toml has
+# changed; the stamps are deleted together with the environment.
 $(VENV)/.run: pyproject.toml | $(BIN)/python
 	$(PIP) install --quiet --editable .
 	touch $@

@@ -1,1 +1,1 @@
-"""Measurements: each module prints a table, and says what it ran on."""
+"""Measurements: each module prints a table and the machine it ran on."""

@@ -1,4 +1,4 @@
-"""A line of the table: ours, its rival, and what the ratio is to be."""
+"""A line of the table: our time, the rival's time, and the goal."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from benchmarks._timing import Spread
 
 @dataclasses.dataclass(frozen=True)
 class Goal:
-    """What a measurement has to keep to; None for no goal.
+    """The goal of a measurement; None in both attributes for no goal.
 
     Attributes:
-        ratio: Most that our time may be of the rival's.
-        seconds: Most that our time may be.
+        ratio: Largest allowed ratio of our time to the rival's time.
+        seconds: Largest allowed time of ours.
     """
 
     ratio: float | None = None
@@ -30,13 +30,13 @@ class Goal:
 
 @dataclasses.dataclass(frozen=True)
 class Measurement:
-    """Ours and its rival, measured in the same run.
+    """The times of ours and of a rival, measured in the same run.
 
     Attributes:
-        what: What was done.
-        rival: Against what.
-        ours, theirs: Of each.
-        goal: What is to be kept to.
+        what: Description of the measured work.
+        rival: Name of the rival.
+        ours, theirs: Times and memory of each.
+        goal: Goal of the measurement.
     """
 
     what: str
@@ -47,13 +47,13 @@ class Measurement:
 
     @property
     def ratio(self) -> Spread:
-        """Our time over the rival's, round by round: below 1 ours is faster."""
+        """Spread of our time over the rival's time, round by round: below 1 ours is faster."""
         pairs = zip(self.ours.seconds, self.theirs.seconds, strict=True)
         return Spread.of([ours / theirs for ours, theirs in pairs])
 
     @property
     def verdict(self) -> str:
-        """Whether the goal is met by the median, or by how much it is missed; "" without one."""
+        """Text that says whether the median meets the goal; "" without a goal."""
         if self.goal.ratio is not None:
             reached, asked = self.ratio.median, self.goal.ratio
         elif self.goal.seconds is not None:
@@ -63,7 +63,7 @@ class Measurement:
         return "met" if reached <= asked else f"missed: {reached / asked:.2f} times as much"
 
     def plain(self) -> dict[str, Any]:
-        """As JSON holds it; times in seconds, memory in MiB."""
+        """Returns the measurement as JSON values; times in seconds, memory in MiB."""
         return {
             **dataclasses.asdict(self),
             "ratio": dataclasses.asdict(self.ratio),
@@ -73,7 +73,7 @@ class Measurement:
 
 @dataclasses.dataclass(frozen=True)
 class Pair:
-    """Which sides a measurement is of, by their names."""
+    """The sides that a measurement compares, by their names."""
 
     what: str
     ours: str
@@ -83,11 +83,11 @@ class Pair:
 
 @dataclasses.dataclass(frozen=True)
 class Found:
-    """What a subject came to.
+    """The results of a subject.
 
     Attributes:
         measurements: Lines of the table.
-        absent: Packages that are not installed, and what was left out for it.
+        absent: Packages that are not installed, with the sides left out because of them.
     """
 
     measurements: Sequence[Measurement]
@@ -96,13 +96,13 @@ class Found:
 
 @dataclasses.dataclass(frozen=True)
 class Subject:
-    """What is measured.
+    """A subject of measurement.
 
     Attributes:
-        sides: All that are measured in turns.
-        pairs: Which of them are held against which.
-        rounds: How many repeats.
-        fresh: Whether each repeat needs processes of its own, and none before it that warms up.
+        sides: Function that returns all sides, which are measured in turns.
+        pairs: Function that returns the pairs of sides to compare.
+        rounds: Number of repeats.
+        fresh: Whether each repeat needs new processes, without a warm-up.
     """
 
     sides: Callable[[], Sequence[Side]]
@@ -111,7 +111,7 @@ class Subject:
     fresh: bool = False
 
     def measure(self, quick: bool) -> Found:
-        """Measures it."""
+        """Measures the subject."""
         sides, rounds = self.sides(), 2 if quick else self.rounds
         if self.fresh:
             times = [measured(sides, 1, quick=quick, warm_up=False) for _ in range(rounds)]
@@ -135,7 +135,7 @@ class Subject:
                     each.theirs,
                     found[each.ours],
                     found[each.theirs],
-                    Goal() if quick else each.goal,  # what is that small says nothing about it
+                    Goal() if quick else each.goal,  # too small to judge the goal
                 )
                 for each in self.pairs()
                 if each.theirs in found
@@ -145,7 +145,7 @@ class Subject:
 
 
 def shown_time(seconds: float) -> str:
-    """With three digits and the unit that suits it."""
+    """Returns a time as text, with three digits and a suitable unit."""
     for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
         if seconds >= size:
             return f"{seconds / size:.3g} {unit}"

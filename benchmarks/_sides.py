@@ -1,4 +1,4 @@
-"""What is measured against what, each in a process that has nothing else to hold."""
+"""The sides of a comparison, each measured in a separate process."""
 
 from __future__ import annotations
 
@@ -15,21 +15,22 @@ from pathlib import Path
 
 from benchmarks._timing import Repeat, in_turns
 
-# A new process for each, not a copy of this one with its memory.
+# New processes, not copies of this one with its memory.
 _PROCESSES = multiprocessing.get_context("spawn")
 
 
 @dataclasses.dataclass(frozen=True)
 class Side:
-    """One of those that are measured against each other.
+    """One side of a comparison.
 
     Attributes:
-        name: Unique among them, as the table has it.
-        prepare: Makes what is to be repeated, where it runs; told whether it is to be quick. To
-            be found in a module, with arguments that another process can be sent.
+        name: Unique name, as shown in the table.
+        prepare: Function that makes the work to repeat, in the process that runs it; its argument
+            says whether to be quick. It must be picklable: defined in a module, with picklable
+            arguments.
         needs: Package that may be missing; "" for none.
-        process: Sides of one name share a process, and its peak memory: for differences that are
-            smaller than those between two processes.
+        process: Name of the process. Sides with one name share a process and its peak memory: for
+            differences smaller than those between two processes.
     """
 
     name: str
@@ -39,17 +40,17 @@ class Side:
 
     @property
     def installed(self) -> bool:
-        """Whether the package is there."""
+        """Whether the package is installed."""
         return not self.needs or importlib.util.find_spec(self.needs) is not None
 
 
 @dataclasses.dataclass(frozen=True)
 class Timed:
-    """What came of a side.
+    """The times and the memory of a side.
 
     Attributes:
-        seconds: For one of what is counted: a number a round.
-        peak: Most memory that its process held at one time, or one that it started, in MiB.
+        seconds: Seconds per counted unit: one number per round.
+        peak: Peak memory in MiB of its process, or of a process started by it, if larger.
     """
 
     seconds: list[float]
@@ -59,7 +60,7 @@ class Timed:
 def measured(
     sides: Sequence[Side], rounds: int, *, quick: bool = False, warm_up: bool = True
 ) -> dict[str, Timed]:
-    """Measures those that are installed, in turns, each in its process, by name."""
+    """Measures the installed sides in turns, each in its process; returns results by name."""
     there = [side for side in sides if side.installed]
     groups: dict[str, list[Side]] = {}
     for side in there:
@@ -81,12 +82,12 @@ def measured(
 
 
 def peak_memory() -> float:
-    """Most memory that this process held at one time, or one that it started, in MiB."""
+    """Returns the peak memory in MiB of this process, or of one started by it, if larger."""
     unit = 2**20 if sys.platform == "darwin" else 2**10
     started = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / unit
     status = Path("/proc/self/status")
     if status.exists():
-        # What getrusage says of a process begins, on Linux, with the memory of its parent.
+        # On Linux, getrusage's figure of a process starts with the memory of its parent.
         own = int(re.findall(r"^VmHWM:\s+(\d+) kB", status.read_text(), re.MULTILINE)[0]) / 1024
     else:
         own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
@@ -94,7 +95,7 @@ def peak_memory() -> float:
 
 
 class _Worker:
-    """A process that prepares sides, and then repeats the one that it is told."""
+    """A process that prepares sides, and then repeats a side on request."""
 
     def __init__(self, sides: Sequence[Side], quick: bool) -> None:
         self._names = ", ".join(side.name for side in sides)
@@ -104,11 +105,11 @@ class _Worker:
         far.close()
 
     def wait(self) -> None:
-        """Until it is prepared."""
+        """Waits until the sides are prepared."""
         self._answer()
 
     def repeat(self, name: str) -> Repeat:
-        """What repeats a side there."""
+        """Returns a function that repeats a side in the process."""
 
         def repeat() -> float:
             self._connection.send(name)
@@ -117,12 +118,12 @@ class _Worker:
         return repeat
 
     def peak(self) -> float:
-        """Its peak memory so far, in MiB."""
+        """Returns the peak memory of the process so far, in MiB."""
         self._connection.send("")
         return self._answer()
 
     def end(self) -> None:
-        """Ends it."""
+        """Ends the process."""
         self._connection.close()
         self._process.join(10)
         if self._process.is_alive():
@@ -147,7 +148,7 @@ def _serve(connection: Connection, sides: Sequence[Side], quick: bool) -> None:
 
 @contextlib.contextmanager
 def _closed(connection: Connection) -> Iterator[None]:
-    """Closes it at the end: only then does the other end hear of a failure."""
+    """Closes the connection at the end: only then does the other end notice a failure."""
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""Measurements as a table, and what they were made on."""
+"""The table of measurements, and the machine they were made on."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PACKAGES = ("keraslr", "tensorflow", "keras", "numpy", "torch", "optax")
 
 
 def machine(threads: int) -> dict[str, str]:
-    """Date, machine and versions; a package that is not installed has none."""
+    """Returns date, machine and versions; a package that is not installed is left out."""
     found = {
         "date": date.today().isoformat(),
         "processor": _processor(),
@@ -53,7 +53,7 @@ def _memory() -> str:
 
 
 def table(measurements: Sequence[Measurement]) -> Table:
-    """One line for each."""
+    """Returns the table, with one line per measurement."""
     shown = Table(box=box.MARKDOWN)
     shown.add_column("what")
     shown.add_column("against")
@@ -78,7 +78,7 @@ def table(measurements: Sequence[Measurement]) -> Table:
 
 
 def headline(known: Mapping[str, str]) -> str:
-    """The machine in a line."""
+    """Returns the machine in one line."""
     versions = ", ".join(
         f"{name} {known[name]}" for name in ("python", *_PACKAGES) if name in known
     )

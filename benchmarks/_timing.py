@@ -1,4 +1,4 @@
-"""Things timed in turns, so that what else the machine does falls on all of them alike."""
+"""Timing in turns, so that other work on the machine affects all candidates alike."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-# Works once, and returns how many seconds that took, for whatever it counts as one.
+# A function that does its work once, and returns the seconds per counted unit.
 Repeat = Callable[[], float]
 
 
 def timed(work: Callable[[], object], count: float = 1) -> Repeat:
-    """Times `work`, which does `count` of what is counted."""
+    """Returns a function that times `work`, which does `count` units."""
 
     def repeat() -> float:
         begin = time.perf_counter()
@@ -26,9 +26,9 @@ def timed(work: Callable[[], object], count: float = 1) -> Repeat:
 def in_turns(
     repeats: Mapping[str, Repeat], rounds: int, *, warm_up: bool = True
 ) -> dict[str, list[float]]:
-    """The seconds of each, a number a round, after a round that warms up and is not counted.
+    """Returns the seconds of each, one number per round, after a warm-up round that is not counted.
 
-    Every second round goes backwards, so that what grows or falls steadily favours none.
+    Every second round goes backwards, so that a steady drift favours none of them.
     """
     seconds: dict[str, list[float]] = {name: [] for name in repeats}
     for name in repeats if warm_up else ():
@@ -41,7 +41,7 @@ def in_turns(
 
 @dataclasses.dataclass(frozen=True)
 class Spread:
-    """Of several numbers the median, and the quartiles around it."""
+    """The median and the quartiles of several numbers."""
 
     median: float
     low: float
@@ -49,6 +49,6 @@ class Spread:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Spread:
-        """Of at least one number."""
+        """Returns the spread of at least one number."""
         low, median, high = np.percentile(values, [25, 50, 75])
         return cls(float(median), float(low), float(high))

@@ -1,10 +1,10 @@
-"""Keras's backend and its device: does keraslr give its numbers there, and at what price?
+"""A check of keraslr on Keras's backend and device: its numbers and its cost.
 
     KERAS_BACKEND=jax python -m benchmarks.backend [--quick] [--json FILE]
 
-Run in a checkout, with the backend and the device that Keras finds: TensorFlow, JAX or PyTorch, CPU
-or GPU. It needs Keras, that backend and NumPy, nothing else. What PyTorch itself computed lies in
-`tests/goldens`. It checks
+Run this in a checkout, with the backend and the device that Keras finds: TensorFlow, JAX or
+PyTorch, CPU or GPU. It needs only Keras, that backend and NumPy. `tests/goldens` holds the values
+computed by PyTorch itself. The program checks
 
 - every schedule against PyTorch's values, operation by operation and compiled as a whole where the
   backend compiles by itself;
@@ -13,10 +13,10 @@ or GPU. It needs Keras, that backend and NumPy, nothing else. What PyTorch itsel
 and measures, each against its rival in turn,
 
 - a training step of a LeNet under schedules, against one at a constant rate;
-- a value of a million steps' computed at once, against calling the schedule step by step.
+- one value of a million computed at once, against calling the schedule step by step.
 
-It ends with an error if a value is further from PyTorch's than the tests allow, or a decision is
-another.
+It ends with an error if a value differs from PyTorch's by more than the tests allow, or a decision
+differs.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from keraslr.models import lenet
 from keraslr.schedules._dtypes import FLOAT, INTEGER
 
 GOLDENS = Path(__file__).resolve().parents[1] / "tests" / "goldens"
-# Of a value, relative and absolute, and of a rate that was reduced; those of the tests.
+# Tolerances of the tests: of a value, relative and absolute, and of a reduced rate.
 RELATIVE, ABSOLUTE = 2e-6, 1e-9
 PLATEAU = 1.2e-7 if FLOAT == "float64" else 5e-7
 
@@ -54,14 +54,14 @@ SCHEDULES = {
 
 
 def main() -> None:
-    """Prints what it finds; see the module."""
+    """Prints the results; see the module."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.backend", description=__doc__.splitlines()[0]
     )
     parser.add_argument(
         "--quick", action="store_true", help="a tenth of the cases, a few short repeats"
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there, too")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="file for the numbers")
     chosen = parser.parse_args()
     every, steps, repeats = (10, 8, 3) if chosen.quick else (1, 40, 15)
     found = {"on": where(), "goldens": goldens(every), "ratios": ratios(steps, repeats)}
@@ -69,11 +69,11 @@ def main() -> None:
     if chosen.json:
         chosen.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     if not all(check["passed"] for check in found["goldens"].values()):
-        sys.exit("the numbers are not PyTorch's")
+        sys.exit("the numbers differ from PyTorch's")
 
 
 def where() -> dict[str, str]:
-    """Backend, versions, device, and the widest numbers that keraslr uses there."""
+    """Returns backend, versions, device, and the widest number types that keraslr uses there."""
     return {
         "backend": keras.backend.backend(),
         **versions(),
@@ -88,10 +88,10 @@ def where() -> dict[str, str]:
 
 
 def goldens(every: int = 1) -> dict[str, dict[str, Any]]:
-    """For each check: how many cases, the largest deviation, whether it is one that is allowed.
+    """Returns for each check the number of cases, the largest deviation, and whether it is allowed.
 
     Args:
-        every: Takes each nth case.
+        every: Takes every nth case.
     """
     cases = [*_cases("schedules.npz")][::every] + [*_cases("momentum.npz")][::every]
     checks = {"schedules, single operations": (_one_by_one, cases)}
@@ -114,14 +114,14 @@ def _of_schedules(ours: list[np.ndarray], cases: list[Any]) -> dict[str, Any]:
     for rates, (_, expected) in zip(ours, cases, strict=True):
         off = np.abs(rates[: len(expected)].astype(np.float64) - expected)
         passed &= bool(np.all(off <= np.maximum(RELATIVE * np.abs(expected), ABSOLUTE)))
-        # Where the allowance is absolute, a share of the value says nothing.
+        # Where the tolerance is absolute, a relative deviation says nothing.
         seen = np.abs(expected) * RELATIVE > ABSOLUTE
         worst = max(worst, float(np.max(off[seen] / np.abs(expected[seen]), initial=0.0)))
     return {"cases": len(cases), "deviation": worst, "passed": passed}
 
 
 def _longest(cases: list[Any]) -> int:
-    # All of one length: JAX compiles anew for each.
+    # One length for all: JAX compiles again for each length.
     return max(len(expected) for _, expected in cases)
 
 
@@ -130,7 +130,7 @@ def _one_by_one(cases: list[Any]) -> list[np.ndarray]:
 
 
 def _together(cases: list[Any]) -> list[np.ndarray]:
-    """Computed by functions of 32 schedules each: a compilation costs more than its run."""
+    """Computes the rates in functions of 32 schedules each: compiling costs more than running."""
     assert _compiled is not None
     steps, rates = keras.ops.arange(_longest(cases), dtype="int32"), []
     for first in range(0, len(cases), 32):
@@ -159,7 +159,7 @@ _compiled = _compiler()
 
 
 def _of_the_plateau_rule(every: int) -> dict[str, Any]:
-    """`ReduceLROnPlateau` is told made-up metrics, as `fit` tells it."""
+    """Gives made-up metrics to `ReduceLROnPlateau`, as `fit` does, and checks its decisions."""
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
     with np.load(GOLDENS / "plateau.npz") as file:
         golden = {name: file[name][::every] for name in file.files if name != "torch_version"}
@@ -182,15 +182,15 @@ def _of_the_plateau_rule(every: int) -> dict[str, Any]:
     return {"cases": len(golden["settings"]), "deviation": float(worst), "passed": passed}
 
 
-# The price.
+# The cost.
 
 
 def ratios(steps: int = 40, repeats: int = 15) -> dict[str, dict[str, float]]:
-    """For each measurement: seconds of ours and of its rival, their ratio, and its quartiles.
+    """Returns for each measurement the seconds of ours and its rival, their ratio, and quartiles.
 
     Args:
         steps: Training steps in one repeat.
-        repeats: Of ours and of its rival, in turns.
+        repeats: Repeats of ours and of its rival, in turns.
     """
     rates = {"constant rate": 0.05, **SCHEDULES}
     trained = {name: timed(_training(rate, steps), steps) for name, rate in rates.items()}
@@ -209,7 +209,7 @@ def ratios(steps: int = 40, repeats: int = 15) -> dict[str, dict[str, float]]:
 
 
 def _training(rate: Any, steps: int) -> Callable[[], object]:
-    """A function that trains a LeNet for some steps, on random images that lie in memory."""
+    """Returns a function that trains a LeNet for some steps, on random images in memory."""
     rng = np.random.default_rng(0)
     x = rng.random((steps * BATCH, 28, 28, 1), np.float32)
     y = rng.integers(0, 10, steps * BATCH)
@@ -238,11 +238,11 @@ def _ratio(ours: list[float], rival: list[float]) -> dict[str, float]:
     }
 
 
-# What is printed.
+# The printed report.
 
 
 def report(found: dict[str, Any]) -> str:
-    """As text, a line for each finding."""
+    """Returns the results as text, one line each."""
     lines = [f"{name}: {value}" for name, value in found["on"].items()]
     lines += ["", f"{'against PyTorch':<60} cases   largest deviation"]
     for name, check in found["goldens"].items():

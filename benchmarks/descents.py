@@ -1,4 +1,4 @@
-"""Descents on an objective, against a loop in Python over the same optimizer."""
+"""Descents on an objective, against a Python loop over the same optimizer."""
 
 from __future__ import annotations
 

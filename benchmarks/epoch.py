@@ -1,7 +1,7 @@
-"""An epoch of the LeNet on Fashion-MNIST, loss and accuracy of every step kept.
+"""An epoch of the LeNet on Fashion-MNIST, with loss and accuracy of every step recorded.
 
-The same network on each side, with the activation behind the pooling, plain SGD, batches of 256 in
-a new order. Only training: no test data.
+Each side trains the same network, with the activation after the pooling, with plain SGD and
+shuffled batches of 256. Only training: no test data.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ _IN_MEMORY, _LOADER = "PyTorch, data in memory", f"PyTorch's DataLoader, {_WORKE
 
 
 def _images(quick: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Fashion-MNIST from Keras's cache, uint8; when quick, noise of its shape.
+    """Returns Fashion-MNIST from Keras's cache, as uint8; when quick, noise of the same shape.
 
-    Not through `keraslr.datasets`: PyTorch's process shall hold no TensorFlow.
+    Not through `keraslr.datasets`, so that PyTorch's process does not import TensorFlow.
     """
     if quick:
         rng = np.random.default_rng(0)
@@ -49,7 +49,7 @@ def _ours(quick: bool) -> Repeat:
     from keraslr.training._trainer import Trainer
 
     x, y = _images(quick)
-    # One image for test: the epochs of the others have none.
+    # A single test image, because the epochs of the other sides have no test.
     data = Dataset("Fashion-MNIST", x, y.astype(np.int32), x[:1], y[:1].astype(np.int32))
     result = Result({})
     trainer = Trainer(Run("benchmark", _RATE, dataset=data, batch_size=_BATCH), data, result)
@@ -62,7 +62,7 @@ def _fit(quick: bool) -> Repeat:
     from keraslr.models import lenet
 
     class EveryStep(keras.callbacks.Callback):
-        """Keeps what `fit` tells after each batch: the means of the epoch so far."""
+        """Records the figures of `fit` after each batch: the means of the epoch so far."""
 
         record: list[tuple[float, float]] = []
 
@@ -101,7 +101,7 @@ def _torch(loader: bool, quick: bool) -> Repeat:
         record.append((loss.item(), accuracy.item()))
 
     if loader:
-        # Four were asked for, also of a machine with fewer cores.
+        # PyTorch warns on a machine with fewer cores than the four workers.
         warnings.filterwarnings("ignore", message="This DataLoader will create")
         batches = torch.utils.data.DataLoader(
             _Items(x, y), _BATCH, shuffle=True, num_workers=_WORKERS
@@ -123,7 +123,7 @@ def _torch(loader: bool, quick: bool) -> Repeat:
 
 
 class _Items:
-    """A dataset as tutorials write it: each image is made a tensor when it is asked for."""
+    """A dataset as in tutorials: each image becomes a tensor when it is requested."""
 
     def __init__(self, images: np.ndarray, labels: np.ndarray) -> None:
         self._images, self._labels = images, labels

@@ -1,4 +1,4 @@
-"""What an import takes beyond that of what it depends on, each in a new interpreter."""
+"""The time of an import without its dependencies, each in a new interpreter."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from benchmarks._measurement import Goal, Pair, Subject
 from benchmarks._sides import Side
 from benchmarks._timing import Repeat
 
-# What a person has imported anyway; TensorFlow comes with Keras.
+# Packages that a user has imported anyway; TensorFlow comes with Keras.
 _BEFORE = {
     "keraslr": "keras",
     "widgets": "keraslr, ipywidgets, matplotlib.figure, matplotlib.backends.backend_agg, "
@@ -22,11 +22,11 @@ _BEFORE = {
 
 def _import(before: str, imported: str, quick: bool) -> Repeat:
     code = "import gc, time\n"
-    # And not the garbage of what was imported before, which takes a quarter of a second to collect.
+    # Collected first: the garbage of these imports takes a quarter of a second.
     code += f"import {before}\ngc.collect()\n" if before else ""
     code += f"begin = time.perf_counter()\nimport {imported}\nprint(time.perf_counter() - begin)"
 
-    # Compiled files are read, as they are wherever something is imported for the second time.
+    # Compiled files are used, as in every import except the first.
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
 
     def repeat() -> float:

@@ -1,4 +1,4 @@
-"""A panel's new picture after a slider was moved, without a browser.
+"""The redraw of a panel after a slider was moved, without a browser.
 
 The rival draws the same curve into a new figure and saves it, as a cell under `interact` does.
 """

@@ -1,14 +1,14 @@
-"""How many runs an hour a comparison does: here one after another, in processes, on a Dask cluster.
+"""Runs per hour of a comparison: one after another, in processes, and on a Dask cluster.
 
     python -m benchmarks.runs_per_hour [--jobs 1 2 4] [--dask 1 2] [--runs 4] [--epochs 5]
 
-Trains the LeNet on Fashion-MNIST with as many seeds as there are runs, each way in turn, and counts
-the wall time of the whole comparison, with the start of the processes. Where a GPU is, this says
-how many processes pay on it. Runs that computed with as many threads must have the same losses, to
-the bit: it is said if they do not.
+Trains the LeNet on Fashion-MNIST with one seed per run, each way in turn, and measures the wall
+time of the whole comparison, including the start of the processes. On a GPU, the results show how
+many processes are worthwhile. Runs with the same number of threads must have the same losses, bit
+for bit; the program prints a note if they differ.
 
-`--dask` starts clusters of so many workers on this machine, and needs `keraslr[dask]`. The start of
-a cluster is not counted: it is there before the runs are.
+`--dask` starts clusters with these numbers of workers on this machine, and needs `keraslr[dask]`.
+The start of a cluster is not counted: it precedes the runs.
 """
 
 from __future__ import annotations
@@ -26,10 +26,12 @@ from keraslr.jobs import _processes
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measures and prints a line for each way."""
+    """Measures each way and prints one line for it."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--jobs", type=int, nargs="*", default=[1, _processes.cores()], metavar="N")
-    parser.add_argument("--threads", type=int, metavar="N", help="of each; default: its share")
+    parser.add_argument(
+        "--threads", type=int, metavar="N", help="threads per process; default: its share"
+    )
     parser.add_argument("--dask", type=int, nargs="*", default=[], metavar="WORKERS")
     parser.add_argument("--runs", type=int, default=4, metavar="N", help="default: %(default)s")
     parser.add_argument("--epochs", type=int, default=5, metavar="N", help="default: %(default)s")
@@ -66,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         with cluster, Client(cluster) as client:
             measured(f"Dask, {workers} workers, threads={threads}", threads,
                      executor=client.get_executor(), threads=threads)  # fmt: skip
-    # Last, since TensorFlow then has begun in this process and taken what it takes of a GPU.
+    # Last, because TensorFlow then starts in this process and reserves memory of a GPU.
     measured("here, one after another", None)
 
 

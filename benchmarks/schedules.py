@@ -13,7 +13,7 @@ from benchmarks._sides import Side
 from benchmarks._timing import Repeat, timed
 
 _STEPS = 1_000_000
-# Of what is slow per step, so many are measured; the time for one step is what is compared.
+# Steps measured where a step is slow; the compared figure is the time per step.
 _EAGER_STEPS = 1_000
 _WARMUP = 10_000
 

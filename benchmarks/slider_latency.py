@@ -1,11 +1,12 @@
-"""From a moved slider to the new picture, in a real browser.
+"""The time from a moved slider to the new picture, in a real browser.
 
     python -m benchmarks.slider_latency [--moves 60] [--host lab] [--host voila]
 
-Moves a slider by its key and waits for the picture's `load` event: what is measured is the way of
-the message to the kernel, the new picture, its way back and its decoding. One move after another,
-idle and while a LeNet trains on Fashion-MNIST in the same kernel. Then a hundred moves as fast as
-the page takes them, which must leave the last one's picture and no queue behind.
+Moves a slider with a key and waits for the picture's `load` event: the measured time covers the
+message to the kernel, the drawing, the message back and the decoding. The moves follow one another,
+first idle, then while a LeNet trains on Fashion-MNIST in the same kernel. Then a hundred moves as
+fast as the page accepts them, after which the page must show the picture of the last move, with no
+queue left.
 
 Needs the extras "test" and "notebooks", Chromium, and Fashion-MNIST in Keras's cache.
 """
@@ -30,7 +31,7 @@ import ipywidgets
 from widgets import DescentPanel, SchedulePanel, TrainingPanel
 schedule, descent, training = SchedulePanel(), DescentPanel(), TrainingPanel(epochs=60)
 
-# What the host itself takes: a slider that shows one of two pictures that are ready.
+# The time of the host alone: a slider that shows one of two finished pictures.
 ready = [schedule.picture.value, descent.picture.value]
 slider, image = ipywidgets.IntSlider(description="bare"), ipywidgets.Image(value=ready[0])
 image.add_class("keraslr-picture")
@@ -60,7 +61,7 @@ _MOVE = """async ([handle, picture, key, moves]) => {
   return times;
 }"""
 
-# A hand that drags: a move each 10 ms. Ends when no picture has come for a second.
+# A slider dragged by hand: a move every 10 ms. Ends after a second without a new picture.
 _DRAG = """async ([handle, picture, moves]) => {
   const wait = (ms) => new Promise((done) => setTimeout(done, ms));
   let pictures = 0, last = performance.now();
@@ -83,13 +84,13 @@ _SLIDERS = (
     ("schedule", "T_max", "ArrowRight", "schedule: T_max"),
     ("descent", "noise", "ArrowRight", "descent: noise"),
     ("descent", "steps", "ArrowRight", "descent: steps"),
-    # It stands at its end.
+    # This slider starts at its end.
     ("descent", "step", "ArrowLeft", "descent: scrubber"),
 )
 
 
 def measured(page: Watched, name: str, label: str, key: str, moves: int) -> list[float]:
-    """Milliseconds of each move of a slider, which begins with that key."""
+    """Returns the milliseconds of each move of a slider; the first moves use this key."""
     panel = page.panel(name)
     return page.page.evaluate(
         _MOVE, [_element(page.handle(panel, label)), _picture(panel), key, moves]
@@ -106,7 +107,7 @@ def _picture(panel: Locator):
 
 
 def report(host: str, page: Watched, moves: int) -> None:
-    """Measures on an open page, and prints."""
+    """Measures on an open page, and prints the results."""
     for name in ("schedule", "descent", "training"):
         page.panel(name).locator(".keraslr-picture").filter(visible=True).first.wait_for()
     page.page.wait_for_timeout(2000)
@@ -133,9 +134,7 @@ def main() -> None:
     """Runs the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--moves", type=int, default=60, help="moves of each slider")
-    parser.add_argument(
-        "--host", action="append", choices=("lab", "voila"), help="both, if left out"
-    )
+    parser.add_argument("--host", action="append", choices=("lab", "voila"), help="default: both")
     options = parser.parse_args()
     packages = ("ipywidgets", "ipykernel", "jupyterlab", "voila", "tensorflow", "matplotlib")
     versions = ", ".join(f"{name} {metadata.version(name)}" for name in packages)

@@ -13,8 +13,8 @@ from benchmarks._sides import Side
 from benchmarks._timing import Repeat, timed
 
 _BATCH = 256
-# Few at a time and many rounds: a machine's pace changes from second to second, and the median of
-# many short turns tells a hundredth apart where that of a few long ones does not.
+# Few steps in many rounds: the speed of a machine changes from second to second, and the median of
+# many short turns resolves a difference of 1 %, while that of a few long turns does not.
 _STEPS, _ROUNDS = 5, 81
 _FIT_BATCHES = 20
 _COMPOSED = "PerEpoch(Warmup(cosine))"
@@ -62,10 +62,10 @@ def _data(batches: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _step(name: str, quick: bool) -> Repeat:
-    """The compiled step alone, on a batch that is there."""
+    """Returns a repeat of the compiled step alone, on a batch in memory."""
     import tensorflow as tf
 
-    # Many models are traced here on purpose, of which TensorFlow would warn.
+    # Many models are traced here on purpose, and TensorFlow would warn of them.
     tf.get_logger().setLevel("ERROR")
     model, steps = _compiled(name), 2 if quick else _STEPS
     model.make_train_function()
@@ -74,13 +74,13 @@ def _step(name: str, quick: bool) -> Repeat:
     def work() -> None:
         for _ in range(steps):
             logs = model.train_function(batches)
-        np.asarray(logs["loss"])  # or they might still be under way
+        np.asarray(logs["loss"])  # waits until the steps have finished
 
     return timed(work, steps)
 
 
 def _fit(name: str, quick: bool) -> Repeat:
-    """An epoch of `fit`, since that is where the callback is called."""
+    """Returns a repeat of an epoch of `fit`, which calls the callback."""
     import keras
 
     model, batches = _compiled(name), 2 if quick else _FIT_BATCHES
@@ -92,7 +92,7 @@ def _fit(name: str, quick: bool) -> Repeat:
 
 
 def _sides() -> Sequence[Side]:
-    # All in one process: what is looked for is less than the difference between two.
+    # All in one process: the difference between two processes is larger than the measured one.
     return [
         *(
             Side(name, functools.partial(_step, name), process="steps")

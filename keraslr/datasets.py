@@ -1,4 +1,4 @@
-"""What is trained on: images, and for a regression the airfoil table."""
+"""The data to train on: images, and for a regression the airfoil table."""
 
 from __future__ import annotations
 
@@ -44,27 +44,27 @@ _ORIGIN = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/"
 _AIRFOIL = "airfoil_self_noise.dat"
 _AIRFOIL_SHA256 = "74c75fd71783f1e6b71f8a622b993dc592897a97cd689c5090a07147a1b097b3"
 _AIRFOIL_ORIGIN = f"https://archive.ics.uci.edu/ml/machine-learning-databases/00291/{_AIRFOIL}"
-_AIRFOIL_ROWS = 1500  # of 1503, so that batches of 10 and of 100 come out even
-_TIMEOUT = 10.0  # seconds without an answer until there is no network
+_AIRFOIL_ROWS = 1500  # of 1503: divisible by 10 and by 100, the batch sizes
+_TIMEOUT = 10.0  # seconds without an answer until the network counts as missing
 
 
 class DatasetError(RuntimeError):
-    """A dataset cannot be had, or is damaged; the text says what to do."""
+    """A dataset is unavailable or damaged; the text says what to do."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Dataset:
-    """Images of ten classes, split for training and test.
+    """Images of ten classes, split into training and test data.
 
     Attributes:
-        name: Its name.
+        name: Name of the dataset.
         x_train, x_test: uint8 pixels of shape (examples, 28, 28, 1).
         y_train, y_test: Integer labels from 0 to 9, of shape (examples,).
-        substitute: Whether it stands in for the one that was wanted.
-        note: A sentence about it for a person.
+        substitute: Whether the dataset replaces another one that is unavailable.
+        note: A sentence that describes the dataset.
 
     Raises:
-        TypeError, ValueError: The arrays are not of this kind; the error names the array.
+        TypeError, ValueError: An array has another type or shape; the error names the array.
     """
 
     name: str
@@ -82,7 +82,7 @@ class Dataset:
             _require_labels(f"y_{part}", labels)
             if len(images) != len(labels) or len(images) == 0:
                 raise ValueError(
-                    f"x_{part} and y_{part} must hold as many examples, at least 1. "
+                    f"x_{part} and y_{part} must hold the same number of examples, at least 1. "
                     f"Received: {len(images)} images, {len(labels)} labels"
                 )
 
@@ -91,7 +91,7 @@ def _require_images(name: str, images: Any) -> None:
     if not isinstance(images, np.ndarray) or images.dtype != np.uint8:
         raise TypeError(
             f"{name} must be a uint8 array of pixels from 0 to 255, which training divides by 255: "
-            "for floats x from 0 to 1 give np.round(255 * x).astype(np.uint8). "
+            "convert floats x from 0 to 1 with np.round(255 * x).astype(np.uint8). "
             f"Received: {_described(images)}"
         )
     if images.shape[1:] != IMAGE_SHAPE:
@@ -104,17 +104,18 @@ def _require_images(name: str, images: Any) -> None:
 def _require_labels(name: str, labels: Any) -> None:
     if not isinstance(labels, np.ndarray) or not np.issubdtype(labels.dtype, np.integer):
         raise TypeError(
-            f"{name} must be an array of integers, the classes from 0 to 9, as labels.astype(int) "
-            f"gives them. Received: {_described(labels)}"
+            f"{name} must be an array of integers, the classes from 0 to 9: convert other labels "
+            f"with np.asarray(labels, int). Received: {_described(labels)}"
         )
     if labels.ndim != 1:
         raise ValueError(
-            f"{name} must have the shape (examples,): labels.ravel() makes it of a column, "
-            f"labels.argmax(1) of one-hot rows. Received: {_described(labels)}"
+            f"{name} must have the shape (examples,): convert one-hot rows with "
+            "np.argmax(labels, axis=1), a column with labels.ravel(). "
+            f"Received: {_described(labels)}"
         )
     if len(labels) and not 0 <= labels.min() <= labels.max() < CLASSES:
         raise ValueError(
-            f"{name} must be classes from 0 to 9: leave the examples of other classes out. "
+            f"{name} must be classes from 0 to 9: leave out the examples of other classes. "
             f"Received: classes from {labels.min()} to {labels.max()}"
         )
 
@@ -126,17 +127,17 @@ def _described(value: Any) -> str:
 
 
 def load(name: str = "auto") -> Dataset:
-    """A dataset by its name.
+    """Loads a dataset by its name.
 
     Args:
-        name: "fashion_mnist", through `keras.datasets`, so that its cache (`KERAS_HOME`) counts
-            and what is missing is downloaded; "digits", scikit-learn's bundled digits, enlarged;
-            or "auto", the first where it can be had, else the second, which then says so.
+        name: "fashion_mnist", from Keras's cache (`KERAS_HOME`), where missing files are
+            downloaded; "digits", scikit-learn's bundled digits, enlarged; or "auto", Fashion-MNIST
+            if it is available, else the digits, with a note that says so.
 
     Raises:
-        ValueError: There is no such dataset.
-        DatasetError: It cannot be had, or a file is damaged. A damaged file is never replaced by
-            the digits in silence.
+        ValueError: The name is unknown.
+        DatasetError: The dataset is unavailable, or a file is damaged. A damaged file is never
+            silently replaced by the digits.
     """
     if name not in NAMES:
         raise ValueError(f"dataset must be one of {', '.join(NAMES)}. Received: dataset={name!r}")
@@ -156,12 +157,12 @@ def load(name: str = "auto") -> Dataset:
 
 
 class UnreachableError(DatasetError):
-    """Neither cached nor to be downloaded."""
+    """A dataset is not in the cache and cannot be downloaded."""
 
 
 @functools.lru_cache(maxsize=1)
 def fashion_mnist() -> Dataset:
-    """Fashion-MNIST: 60,000 images of clothing for training, 10,000 for test.
+    """Loads Fashion-MNIST: 60,000 images of clothing for training, 10,000 for test.
 
     Raises:
         DatasetError: A file is missing and cannot be downloaded, or is damaged.
@@ -174,8 +175,8 @@ def fashion_mnist() -> Dataset:
     if missing:
         (x_train, y_train), (x_test, y_test) = _downloaded(folder, missing)
     else:
-        # Not through Keras: where it may not write into its own folder, it looks elsewhere, and
-        # a cache that many share is often read-only.
+        # Not through Keras: if Keras may not write into its own folder, it looks elsewhere, and a
+        # shared cache is often read-only.
         x_train, y_train, x_test, y_test = (_read(folder / file) for file in _FILES)
     return Dataset(
         "fashion_mnist",
@@ -188,7 +189,7 @@ def fashion_mnist() -> Dataset:
 
 
 def digits() -> Dataset:
-    """Scikit-learn's digits, enlarged from 8x8 to 28x28: 1,437 for training, 360 for test.
+    """Loads scikit-learn's digits, enlarged from 8x8 to 28x28: 1,437 for training, 360 for test.
 
     Source: Alpaydin and Kaynak, Optical Recognition of Handwritten Digits (1998).
     """
@@ -212,28 +213,28 @@ def digits() -> Dataset:
 
 
 def airfoil() -> tuple[np.ndarray, np.ndarray]:
-    """NASA's airfoil self-noise, 1500 rows: five measures of a blade in wind, and how loud it is.
+    """Loads NASA's airfoil self-noise: 1500 rows of five measures of a blade and its noise level.
 
         z = (x - mean) / deviation    of each column, over all 1503 rows
 
-    The deviation is that of the population, with n. The first 1500 rows are kept.
+    The deviation is the population's (divisor n). The first 1500 rows are kept.
 
     Returns:
-        Features (1500, 5), in the file's order: frequency, angle of attack, chord length, speed of
-        the air, thickness of its layer at the suction side. Target (1500,): sound pressure level.
-        Both float32, both in deviations from the mean.
+        Features (1500, 5), in the file's order: frequency, angle of attack, chord length, air
+        speed, displacement thickness at the suction side. Target (1500,): sound pressure level.
+        Both float32, standardized as above.
 
     Raises:
         UnreachableError: The file is not in Keras's cache (`KERAS_HOME`) and cannot be downloaded.
-        DatasetError: It is damaged; it is never replaced in silence.
+        DatasetError: The file is damaged; it is never silently replaced.
 
     Source: Brooks, Pope and Marcolini, Airfoil Self-Noise and Prediction, NASA Reference
     Publication 1218 (1989).
     """
     path = _cache() / _AIRFOIL
     if not path.exists():
-        # Only what is missing: Keras would not look into a folder that it may not write into, and
-        # would replace a file with another hash.
+        # Only a missing file is requested: Keras ignores a folder that it may not write into, and
+        # replaces a file with another hash.
         path = _airfoil_downloaded(path)
     try:
         content = path.read_bytes()
@@ -243,8 +244,8 @@ def airfoil() -> tuple[np.ndarray, np.ndarray]:
         wrong = str(error)
     if wrong:
         raise DatasetError(
-            f"{path} is damaged ({wrong}). Delete it to have it "
-            f"downloaded again from {_AIRFOIL_ORIGIN}, or put a whole one in its place."
+            f"{path} is damaged ({wrong}). Delete it, and it will be "
+            f"downloaded again from {_AIRFOIL_ORIGIN}, or replace it with an undamaged file."
         )
     table = np.loadtxt(io.BytesIO(content), delimiter="\t")
     table = ((table - table.mean(0)) / table.std(0))[:_AIRFOIL_ROWS].astype(np.float32)
@@ -252,30 +253,30 @@ def airfoil() -> tuple[np.ndarray, np.ndarray]:
 
 
 def _airfoil_downloaded(wanted: Path) -> Path:
-    """Where Keras has put it: in `wanted`, or where it may write."""
+    """Returns the path of the downloaded file: `wanted`, or another where Keras may write."""
     try:
         with _patient(), contextlib.redirect_stdout(io.StringIO()):
             return Path(keras.utils.get_file(_AIRFOIL, _AIRFOIL_ORIGIN))
     except Exception as error:  # Keras's own downloader raises bare Exceptions
         raise UnreachableError(
-            f"cannot have {_AIRFOIL}: looked for {wanted}, then asked {_AIRFOIL_ORIGIN} ({error}). "
-            "Put the file there."
+            f"cannot load {wanted}: it does not exist, and the download from {_AIRFOIL_ORIGIN} "
+            f"failed ({error}). Put the file there."
         ) from error
 
 
 def _cache() -> Path:
-    """Where Keras keeps datasets."""
+    """Returns the folder in which Keras keeps datasets."""
     home = os.environ.get("KERAS_HOME")
     return (Path(home).expanduser() if home else Path.home() / ".keras") / "datasets"
 
 
 def _folder() -> Path:
-    """Where the files of Fashion-MNIST belong."""
+    """Returns the folder for the files of Fashion-MNIST."""
     return _cache() / "fashion-mnist"
 
 
 def _downloaded(folder: Path, missing: list[str]) -> Any:
-    """What Keras gives, which downloads what it does not find."""
+    """Returns Keras's copy of Fashion-MNIST; Keras downloads missing files."""
     try:
         with _patient(), contextlib.redirect_stdout(io.StringIO()):
             return keras.datasets.fashion_mnist.load_data()
@@ -285,19 +286,19 @@ def _downloaded(folder: Path, missing: list[str]) -> Any:
                 _read(folder / file)
         if isinstance(error, (EOFError, ValueError, gzip.BadGzipFile, zlib.error)):
             raise DatasetError(
-                f"a file of Fashion-MNIST is damaged ({error}), and it is not in {folder}: where "
-                "Keras may not write there, it keeps files in .keras/datasets/fashion-mnist under "
-                f"the folder for temporary files. Delete that, or put the four files into {folder}."
+                f"a file of Fashion-MNIST is damaged ({error}), but not in {folder}: if Keras may "
+                "not write there, it keeps files in .keras/datasets/fashion-mnist in the folder "
+                f"for temporary files. Delete them there, or put the four files into {folder}."
             ) from error
         raise UnreachableError(
-            f"cannot have {', '.join(missing)}: looked in {folder}, then asked {_ORIGIN} "
-            f"({error}). Put the four files of Fashion-MNIST into that folder."
+            f"cannot load {', '.join(missing)}: not in {folder}, and the download from {_ORIGIN} "
+            f"failed ({error}). Put the four files of Fashion-MNIST into that folder."
         ) from error
 
 
 @contextlib.contextmanager
 def _patient() -> Iterator[None]:
-    """Keras's downloader waits for ever; within this, `_TIMEOUT` seconds for each answer."""
+    """Limits the wait for each answer to `_TIMEOUT` seconds; Keras's downloader has no limit."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(_TIMEOUT)
     try:
@@ -307,7 +308,7 @@ def _patient() -> Iterator[None]:
 
 
 def _read(path: Path) -> np.ndarray:
-    """The uint8 array in one of the files, whose shape is known; a `DatasetError` if it is not so.
+    """Reads one of the files as a uint8 array; a `DatasetError` if the file is damaged.
 
     An IDX file begins with its type and its sizes, four bytes each, big-endian.
     """
@@ -320,7 +321,7 @@ def _read(path: Path) -> np.ndarray:
         if len(content) != size:
             wrong = f"{len(content)} bytes instead of {size}"
         elif not content.startswith(header):
-            wrong = "it begins as another kind of file"
+            wrong = "its header is wrong"
         else:
             values = np.frombuffer(content, np.uint8, offset=len(header)).reshape(shape)
             wrong = "" if len(shape) > 1 or values.max() < 10 else f"a label of {values.max()}"
@@ -328,7 +329,7 @@ def _read(path: Path) -> np.ndarray:
         wrong = str(error)
     if wrong:
         raise DatasetError(
-            f"{path} is damaged ({wrong}). Delete it to have it downloaded again from "
-            f"{_ORIGIN}{path.name}, or put a whole one in its place."
+            f"{path} is damaged ({wrong}). Delete it, and it will be downloaded again from "
+            f"{_ORIGIN}{path.name}, or replace it with an undamaged file."
         )
     return values

@@ -1,4 +1,4 @@
-"""The networks that are trained."""
+"""The networks to train."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def lenet(initialization: str = "pytorch", seed: int | None = None) -> keras.Mod
     Args:
         initialization: "pytorch" draws weights and biases uniformly from -b to b with
             b = 1 / sqrt(fan_in), as PyTorch does; "keras" leaves both to Keras.
-        seed: Makes the first weights the same each time; None for any.
+        seed: Seed of the first weights; None for different weights each time.
 
     Returns:
         Model from float images (batch, 28, 28, 1) in [0, 1] to logits (batch, 10).
 
     Raises:
-        ValueError: There is no such initialization.
+        ValueError: The initialization is unknown.
 
     Source: LeCun et al., Gradient-Based Learning Applied to Document Recognition (1998), in the
     form of the published comparison.
@@ -39,7 +39,7 @@ def lenet(initialization: str = "pytorch", seed: int | None = None) -> keras.Mod
         raise ValueError(
             f'initialization must be "pytorch" or "keras". Received: {initialization!r}'
         )
-    # A seed of its own for each tensor: equal seeds would give equal draws.
+    # A different seed for each tensor: equal seeds would draw equal numbers.
     seeds = iter(np.random.SeedSequence(seed).generate_state(10).tolist())
 
     def drawn(fan_in: int) -> dict[str, keras.Initializer]:
@@ -55,8 +55,8 @@ def lenet(initialization: str = "pytorch", seed: int | None = None) -> keras.Mod
     return keras.Sequential(
         [
             keras.Input((28, 28, 1)),
-            # ReLU behind the pooling gives the same numbers and gradients as before it, since both
-            # keep the order of what they are given, for a quarter of its work.
+            # ReLU after the pooling gives the same numbers and gradients as before it, since both
+            # keep the order of their inputs, for a quarter of the work.
             layers.Conv2D(6, 5, padding="same", **drawn(25)),
             layers.MaxPooling2D(2),
             layers.ReLU(),
@@ -85,7 +85,7 @@ def resnet50(
         schedule: Learning rate, counted in optimizer steps.
         input_shape: Height and width (each >= 32) and channels of the images.
         classes: Number of classes.
-        momentum: Of SGD, with Nesterov's form.
+        momentum: Momentum of SGD, in Nesterov's form.
 
     Returns:
         Compiled model from images to logits (batch, classes), with accuracy as a metric.

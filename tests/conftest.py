@@ -1,4 +1,4 @@
-"""What all tests share."""
+"""Fixtures and hooks of all tests."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import os
 import sys
 from pathlib import Path
 
-# Before TensorFlow is imported: its start-up messages are not the tests' business.
+# Before TensorFlow is imported: its start-up messages would clutter the output of the tests.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-# Beside other workers each has one core: threads that wait for one another would only spin. And
-# numbers that are to be equal to the bit need as many threads everywhere.
+# Each test worker has one core, where threads that wait for each other would only spin. And results
+# are equal bit for bit only with the same number of threads everywhere.
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
 
@@ -18,9 +18,9 @@ import pytest
 
 
 def pytest_collection_modifyitems(config, items):
-    """Puts the files into an order, and leaves out what is about something the backend lacks."""
-    # No worker should be left with a long file when the others are done. So those in the browser
-    # come first, and then the last by their names, among which there are more long ones.
+    """Orders the files, and deselects tests that the backend does not support."""
+    # No worker should still have a long file when the others are done. So browser tests come first,
+    # then the files in reverse order of their names, because more of the last ones are long.
     places = {path: place for place, path in enumerate(dict.fromkeys(item.path for item in items))}
     items.sort(key=lambda item: ("browser" not in item.path.parts, -places[item.path]))
     marks = {item: item.get_closest_marker("backends") for item in items}
@@ -35,7 +35,7 @@ def pytest_collection_modifyitems(config, items):
 
 
 def pytest_collection_finish():
-    """Has garbage looked for among what tests make, and not each time among all modules, too."""
+    """Limits garbage collection to objects made by tests, without those of all modules."""
     gc.collect()
     gc.freeze()
 
@@ -45,26 +45,26 @@ _NO_SKIPS = os.environ.get("KERASLR_NO_SKIPS") == "1"
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
-    """Where KERASLR_NO_SKIPS is set, a skipped test is a failed one."""
+    """Makes a skipped test fail if KERASLR_NO_SKIPS is set."""
     report = yield
     if _NO_SKIPS and report.skipped and not hasattr(report, "wasxfail"):
         report.outcome = "failed"
-        report.longrepr = f"skipped where nothing may be: {report.longrepr}"
+        report.longrepr = f"skipped, although KERASLR_NO_SKIPS forbids it: {report.longrepr}"
     return report
 
 
 @pytest.fixture
 def slices_of(monkeypatch):
-    """Says how many steps each slice has, whatever the machine and the environment say.
+    """Returns a function that sets the steps of each slice.
 
-    Of the runs that begin afterwards, also in programs that are started.
+    The setting applies to all runs that start afterwards, also in programs started by the test.
     """
     return lambda steps: monkeypatch.setenv("KERASLR_SLICE_STEPS", str(steps))
 
 
 @pytest.fixture(scope="session")
 def quick_kernels(tmp_path_factory):
-    """Kernels that Jupyter starts have TensorFlow imported, where they can."""
+    """Makes Jupyter start kernels with TensorFlow already imported; on Linux only."""
     if sys.platform != "linux":
         yield
         return
@@ -77,7 +77,7 @@ def quick_kernels(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def fashion_mnist_folder() -> Path:
-    """Where Fashion-MNIST lies, if it does."""
+    """Folder of Fashion-MNIST; skips the test if the data are missing."""
     home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
     folder = home / "datasets" / "fashion-mnist"
     if not (folder / "train-images-idx3-ubyte.gz").exists():

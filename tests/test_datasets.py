@@ -155,7 +155,7 @@ def test_one_missing_file_is_named(cache):
     (cache / TRAIN_IMAGES).unlink()
     said = load_elsewhere(cache.parent.parent, "fashion_mnist")["fashion_mnist"]
     assert said.startswith("UnreachableError ")
-    assert f"cannot have {TRAIN_IMAGES}:" in said
+    assert f"cannot load {TRAIN_IMAGES}:" in said
 
 
 def test_the_users_timeout_is_left_alone(fashion_mnist_folder):

@@ -1,4 +1,4 @@
-"""What the commands share: the parser, its errors, and options that several commands have."""
+"""The parts that commands share: the parser, its errors, and common options."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from keraslr.schedules import Schedule
 
 
 class UsageError(Exception):
-    """The request cannot be carried out; the text says why, in one line."""
+    """An error in the command line or its data, explained in one line."""
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line."""
+    """A parser with one-line errors."""
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message} (see {self.prog} --help)")
 
 
 def checked(build: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
-    """Returns what `build` returns; its error about an argument becomes a `UsageError`."""
+    """Calls `build` and returns its result; turns its argument errors into a `UsageError`."""
     try:
         return build(*arguments, **named)
     except (TypeError, ValueError) as error:
@@ -43,7 +43,7 @@ def add_dataset(command: argparse.ArgumentParser) -> None:
     """Adds `--dataset`."""
     command.add_argument(
         "--dataset", choices=datasets.NAMES, default="auto",
-        help="auto is Fashion-MNIST, or scikit-learn's digits where that cannot be had",
+        help="auto: Fashion-MNIST, or scikit-learn's digits if it is unavailable",
     )  # fmt: skip
 
 
@@ -51,7 +51,7 @@ def add_dask(command: argparse.ArgumentParser) -> None:
     """Adds `--dask`."""
     command.add_argument(
         "--dask", metavar="ADDRESS",
-        help="run on the Dask cluster of this scheduler instead (needs keraslr[dask])",
+        help="run on the Dask cluster with this scheduler address (needs keraslr[dask])",
     )  # fmt: skip
 
 
@@ -73,8 +73,8 @@ def dask_executor(options: argparse.Namespace) -> Iterator[Executor]:
 
 
 def strategy_schedule(name: str, **arguments: Any) -> Schedule:
-    """Builds the schedule of a catalog entry; a `UsageError` where it has no curve."""
+    """Builds the schedule of a catalog entry; raises a `UsageError` if it has no curve."""
     strategy = checked(catalog.find, name)
     if not strategy.is_schedule:
-        raise UsageError(f"{strategy.name} follows a metric, so it has no curve of its own")
+        raise UsageError(f"{strategy.name} follows a metric, so it has no fixed curve")
     return checked(strategy.build, **arguments)

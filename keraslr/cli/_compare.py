@@ -20,7 +20,7 @@ from keraslr.cli._arguments import (
 )
 from keraslr.schedules import Schedule, parse
 
-# The published batch size; the digits would get six steps an epoch out of it.
+# The published batch size; with it, the digits would have six steps per epoch.
 _BATCH_SIZE = 256
 _DIGITS_BATCH_SIZE = 16
 
@@ -32,36 +32,39 @@ def add_compare(commands: Any) -> None:
         allow_abbrev=False,
         help="train the LeNet under several schedules and compare",
         description="Trains the LeNet under each schedule with each seed, and prints a table. "
-        "Started again after an interruption it does only what is missing.",
+        "After an interruption the same command does only the missing runs.",
     )
     command.add_argument(
         "--schedules",
         nargs="+",
         metavar="SCHEDULE",
         default=list(published.lenet_schedules()),
-        help="names of published runs (%(default)s), names of the catalog, or lines like "
+        help="published runs (%(default)s), strategies of the catalog, or expressions like "
         '"mine=CosineAnnealingLR(0.3, T_max=20)"; counted in epochs unless --clock says otherwise',
     )
-    command.add_argument("--epochs", type=count, default=5, help="default: %(default)s")
-    command.add_argument("--seeds", type=count, default=1, help="how many; default: %(default)s")
+    command.add_argument(
+        "--epochs", type=count, default=5, help="number of epochs; default: %(default)s"
+    )
+    command.add_argument(
+        "--seeds", type=count, default=1, help="number of seeds; default: %(default)s"
+    )
     add_dataset(command)
     command.add_argument(
         "--batch-size", type=count,
-        help=f"default: {_BATCH_SIZE}, or for the few digits {_DIGITS_BATCH_SIZE}",
+        help=f"examples per step; default: {_BATCH_SIZE}, or {_DIGITS_BATCH_SIZE} for the digits",
     )  # fmt: skip
     command.add_argument(
         "--clock", choices=("epoch", "step"), default="epoch",
-        help="what the schedules count; default: %(default)s",
+        help="unit in which the schedules count; default: %(default)s",
     )  # fmt: skip
     command.add_argument(
         "--jobs", type=count, metavar="N",
-        help="processes, among which the cores are divided; default: one for each core, as far as "
-        "there are runs, or one on a GPU",
+        help="number of processes, which share the cores; default: one per core, at most one "
+        "per run, or one on a GPU",
     )  # fmt: skip
     command.add_argument(
         "--threads", type=count, metavar="N",
-        help="threads of each process; default: the cores divided by the processes, or 1 on a "
-        "cluster",
+        help="threads per process; default: the cores divided by the processes, or 1 on a cluster",
     )  # fmt: skip
     add_dask(command)
     command.add_argument(
@@ -80,7 +83,7 @@ def _named_schedules(texts: Sequence[str]) -> dict[str, Schedule]:
             name, expression = text, text
         name, expression = name.strip(), expression.strip()
         if name in named:
-            raise UsageError(f"--schedules must have a name each, and {name!r} is there twice")
+            raise UsageError(f"--schedules must have different names, and {name!r} is there twice")
         if expression in known:
             named[name] = known[expression]
         elif "(" in expression:
@@ -137,6 +140,6 @@ def _compare(options: argparse.Namespace) -> int:
     print(f"Numbers: {options.output / 'results.json'}")
     print(f"Picture: {options.output / 'comparison.png'}")
     if result.interrupted:
-        print("Interrupted: start the same command again to do what is missing.")
+        print("Interrupted: start the same command again to do the missing runs.")
         return 130
     return 0

@@ -15,8 +15,8 @@ def add_list(commands: Any) -> None:
     """Adds the command."""
     command = commands.add_parser(
         "list", allow_abbrev=False, help="show the catalog of strategies",
-        description="Shows the catalog: every strategy with its class, its parameters with the "
-        "values that plot begins with, when to use it and what to beware of.",
+        description="Shows the catalog: every strategy with its class, its parameters with their "
+        "defaults in plot, when to use it and what to beware of.",
     )  # fmt: skip
     command.set_defaults(command=_list)
 

@@ -1,4 +1,4 @@
-"""The program: its commands, and what becomes of their errors."""
+"""The program: its commands, and the handling of their errors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: The command line, without the program; `sys.argv` if left out.
 
     Returns:
-        0 when all went well, 2 for bad arguments or data, 130 after Ctrl-C.
+        0 on success, 1 if a part failed, 2 for wrong arguments or data, 130 after Ctrl-C.
     """
     from keraslr.datasets import DatasetError
 

@@ -1,4 +1,4 @@
-"""`keraslr plot`: a schedule as a picture."""
+"""`keraslr plot`: the picture of a schedule."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def add_plot(commands: Any) -> None:
         allow_abbrev=False,
         help="draw a schedule",
         usage="%(prog)s STRATEGY [its options] [--ticks N] [--log] [--output FILE]",
-        description="Draws a strategy of the catalog, or a line like "
+        description="Draws a strategy of the catalog, or an expression like "
         '"StepLR(0.1, step_size=30).with_warmup(5)". A strategy\'s own options are shown by '
         "`keraslr plot STRATEGY --help`.",
         add_help=False,
@@ -29,12 +29,12 @@ def add_plot(commands: Any) -> None:
     command.add_argument("-h", "--help", action="store_true", help="show this help")
     command.add_argument(
         "--ticks", type=count, metavar="N",
-        help="ticks to draw; default: 30, or 1.5 times the longest length",
+        help="number of ticks; default: 30, or 1.5 times the longest length in the schedule",
     )  # fmt: skip
     command.add_argument("--log", action="store_true", help="logarithmic rate axis")
     command.add_argument(
         "--output", type=Path, default=Path("schedule.png"), metavar="FILE",
-        help="picture; its ending chooses the format; default: %(default)s",
+        help="picture file; its extension sets the format; default: %(default)s",
     )  # fmt: skip
     command.set_defaults(command=_plot, rest=[], parser=command)
 
@@ -63,9 +63,9 @@ def _plot(options: argparse.Namespace) -> int:
 
 
 def _with_options(options: argparse.Namespace) -> Schedule | None:
-    """The catalog's strategy with the options given; None if its help was shown."""
+    """Returns the schedule of a catalog strategy with the options; None if its help was shown."""
     strategy = checked(catalog.find, options.strategy)
-    strategy_schedule(strategy.name)  # refuses what cannot be drawn
+    strategy_schedule(strategy.name)  # refuses a strategy that cannot be drawn
     parser = Parser(
         prog=f'keraslr plot "{strategy.name}"',
         allow_abbrev=False,
@@ -85,7 +85,7 @@ def _with_options(options: argparse.Namespace) -> Schedule | None:
 def _add_option(
     parser: argparse.ArgumentParser, name: str, parameter: Parameter, default: Any
 ) -> None:
-    """An option made from a parameter's declaration."""
+    """Adds an option for a declared parameter."""
     shown = repr(default)
     about = f"{parameter.meaning} {parameter.rule[:1].upper()}{parameter.rule[1:]}."
     about += f" Default: {shown if len(shown) < 60 else 'a decay'}." if default is not None else ""
@@ -110,7 +110,7 @@ def _add_option(
 
 
 def _lengths(schedule: Schedule) -> list[int]:
-    """Every length in ticks that a schedule was given, its own and those within it."""
+    """Returns all lengths in ticks of a schedule and of the schedules within it."""
     lengths: list[int] = []
     for name, parameter in parameters(type(schedule)).items():
         value = getattr(schedule, name)

@@ -1,4 +1,4 @@
-"""`keraslr reproduce`: the published comparisons, run again."""
+"""`keraslr reproduce`: a new run of the published comparisons."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ def add_reproduce(commands: Any) -> None:
         "reproduce",
         allow_abbrev=False,
         help="run the published comparisons again",
-        description="Runs every published comparison again and prints published, PyTorch's and "
-        "our figures with a verdict. Started again after an interruption it does only what is "
-        "missing.",
+        description="Runs every published comparison again and prints the published figures, "
+        "PyTorch's and ours with a verdict. After an interruption the same command does only the "
+        "missing runs.",
     )
     command.add_argument(
-        "--quick", action="store_true", help="leave out what takes long; some minutes instead of "
-        "most of an hour",
+        "--quick", action="store_true",
+        help="leave out the long runs: some minutes instead of most of an hour",
     )  # fmt: skip
     command.add_argument(
         "--only", type=lambda text: text.split(","), metavar="PART,...",
-        help=f"of {','.join(published.PARTS)}",
+        help=f"only these parts, of {','.join(published.PARTS)}",
     )  # fmt: skip
     command.add_argument(
         "--seeds", type=count, metavar="N",
-        help="seeds of each random comparison; default: its own number",
+        help="seeds of each random comparison; default: as many as its part defines",
     )  # fmt: skip
     command.add_argument(
         "--jobs", type=count, metavar="N",
-        help="processes, each on one core; default: one for each core, or one on a GPU",
+        help="number of processes, each on one core; default: one per core, or one on a GPU",
     )  # fmt: skip
     add_dask(command)
     add_dataset(command)
@@ -85,13 +85,13 @@ def _reproduce(options: argparse.Namespace) -> int:
     for name, error in found.failures.items():
         print(f"keraslr: {name} failed: {' '.join(error.split())}", file=sys.stderr)
     if found.interrupted:
-        print("Interrupted: start the same command again to do what is missing.")
+        print("Interrupted: start the same command again to do the missing runs.")
         return 130
     return 1 if found.failures else 0
 
 
 def _executor(options: argparse.Namespace) -> contextlib.AbstractContextManager[Executor]:
-    """Processes of this machine, or a Dask cluster."""
+    """Returns an executor: processes of this machine, or a Dask cluster."""
     if options.dask is not None:
         return dask_executor(options)
     return _processes.process_pool(options.jobs or _processes.usual_jobs())
@@ -99,7 +99,7 @@ def _executor(options: argparse.Namespace) -> contextlib.AbstractContextManager[
 
 @contextlib.contextmanager
 def _bar() -> Iterator[Callable[[float, float, published.Job | None], None]]:
-    """A progress bar with the time left."""
+    """Shows a progress bar with the time left."""
     from rich.progress import (
         BarColumn,
         Progress,
@@ -112,7 +112,7 @@ def _bar() -> Iterator[Callable[[float, float, published.Job | None], None]]:
         TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"),
         TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(elapsed_when_finished=False),
     )  # fmt: skip
-    # Jobs end minutes apart, so the speed is taken over a long while.
+    # Jobs end minutes apart, so the speed is averaged over a long period.
     with Progress(*columns, speed_estimate_period=1800, redirect_stdout=False) as bar:
         task = bar.add_task("starting", total=None)
 

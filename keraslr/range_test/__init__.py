@@ -1,4 +1,4 @@
-"""The learning-rate range test: which rate to begin with."""
+"""The learning-rate range test, which suggests an initial learning rate."""
 
 from keraslr.range_test._find import find_learning_rate
 from keraslr.range_test._rules import RangeTest

@@ -1,4 +1,4 @@
-"""Endless batches of whatever `fit` takes."""
+"""Endless batches of any data that `fit` takes."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import Any
 import keras
 import numpy as np
 
-# `fit` takes this many too, where nobody says otherwise.
+# The default of `fit`, too.
 _DEFAULT_BATCH_SIZE = 32
 
 
 def endless_batches(
     x: Any, y: Any, sample_weight: Any, batch_size: int | None, seed: int
 ) -> Iterator[Any]:
-    """Endless batches, as `fit` gives them to a train step."""
+    """Returns endless batches, in the form that `fit` gives to a train step."""
     parts = {"x": x, "y": y, "sample_weight": sample_weight}
     if _comes_in_batches(x, y):
         for name, value in {**parts, "batch_size": batch_size}.items():
             if name != "x" and value is not None:
                 raise ValueError(
-                    f"{name} must be None where x comes in batches. "
+                    f"{name} must be None if x comes in batches. "
                     f"Received: {name} of type {type(value).__name__}"
                 )
         return _again_and_again(x)
@@ -45,7 +45,7 @@ def endless_batches(
 
 def _comes_in_batches(x: Any, y: Any) -> bool:
     if isinstance(x, list) and x and y is None:
-        # A list is a structure of arrays to Keras, but nobody's inputs are tuples.
+        # For Keras a list is a structure of arrays, but an array is never a tuple.
         return all(isinstance(each, tuple) for each in x)
     structure = isinstance(x, list | tuple | Mapping) or hasattr(x, "shape")
     return isinstance(x, Iterable) and not isinstance(x, str | bytes) and not structure
@@ -54,14 +54,14 @@ def _comes_in_batches(x: Any, y: Any) -> bool:
 def _array(name: str, leaf: Any) -> np.ndarray:
     if not hasattr(leaf, "shape") or len(leaf.shape) == 0:
         raise TypeError(
-            f"{name} must be an array of examples, or a list or dict of such, or x be data that "
-            f"come in batches. Received: {type(leaf).__name__}"
+            f"{name} must be an array of examples, or a list or dict of arrays, unless x comes in "
+            f"batches. Received: {type(leaf).__name__}"
         )
     return np.asarray(leaf)
 
 
 def _drawn(arrays: Mapping[str, Any], examples: int, batch_size: int, seed: int) -> Iterator[Any]:
-    """Batches of shuffled examples; one that a pass over them cannot fill goes on in the next."""
+    """Yields batches of shuffled examples; an incomplete batch continues in the next pass."""
     order = np.empty(0, np.int64)
     for number in itertools.count():
         order = np.append(order, np.random.default_rng([seed, number]).permutation(examples))
@@ -81,6 +81,6 @@ def _again_and_again(data: Iterable[Any]) -> Iterator[Any]:
             batches += 1
         if not batches:
             raise ValueError(
-                "x must hold batches, and do so each time it is gone through. "
-                f"Received: x without any, of type {type(data).__name__}"
+                "x must hold batches each time it is iterated over. "
+                f"Received: no batches, from a {type(data).__name__}"
             )

@@ -1,4 +1,4 @@
-"""Which learning rate? The range test, on the very model that is to be trained."""
+"""The learning-rate range test, on the model that will be trained."""
 
 from __future__ import annotations
 
@@ -41,54 +41,56 @@ def find_learning_rate(
     verbose: int = 0,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> RangeTest:
-    """Trains for some steps under a rising learning rate, sees the loss, and undoes it all.
+    """Trains some steps under a rising learning rate, records the loss, and restores the model.
 
         lr(i) = min_lr * (max_lr / min_lr) ** (i / (steps - 1))     exponential
         lr(i) = min_lr + (max_lr - min_lr) * i / (steps - 1)        linear
 
-    The steps are those of the model's own compiled `train_step`, with a new optimizer made like
-    its own (so without its momentum). Afterwards, also after an error or Ctrl-C, the weights,
-    every other variable of the model and its metrics have the bits they had, and the optimizer
-    with its state and rate is the one it was. A model that was not built yet is then built, with
-    its first weights. What the model does not hold is not put back: Keras's global random
-    generator, and the place of a dataset that shuffles or a generator.
+    Each step is the model's own compiled `train_step`, with a new optimizer of the same kind and
+    settings (so without accumulated momentum). Afterwards, also after an error or Ctrl-C, the
+    weights, every other variable of the model and its metrics are bit for bit the same as before,
+    and the model has its own optimizer again, with its state and rate. A model that was not built
+    before is then built, with its first weights. State outside the model is not restored: Keras's
+    global random generator, and the position of a generator or of a dataset that shuffles.
 
     Args:
         model: Compiled Keras model.
         x: Input arrays or tensors, as `fit` takes them, each of shape (examples, ...): one, or a
             list or dict of several. Or data that come in batches `(x, y)` or
-            `(x, y, sample_weight)`: a `tf.data.Dataset`, a `keras.utils.PyDataset` or anything
-            else to iterate over. They are gone through again as often as the sweep needs.
-        y: Target arrays of as many examples; None where x comes in batches.
-        sample_weight: Weights of the examples, None for equal ones or where x comes in batches.
+            `(x, y, sample_weight)`: a `tf.data.Dataset`, a `keras.utils.PyDataset` or another
+            iterable. The data are repeated as often as the sweep needs.
+        y: Target arrays with the same number of examples; None if x comes in batches.
+        sample_weight: Weights of the examples; None for equal weights or if x comes in batches.
         min_lr: First rate, > 0.
         max_lr: Last rate, > min_lr.
         steps: Optimizer steps, >= 10; an optimizer that accumulates gradients takes several
-            batches for each. A network that is slow to start needs more than the default: the
-            LeNet with SGD some 300.
+            batches for each. A network whose loss is slow to fall needs many: the LeNet with
+            SGD about 300.
         sweep: "exponential" or "linear".
-        batch_size: Examples per batch, >= 1; None for 32, or all if there are fewer. A batch
-            begins the next pass over arrays where one pass ends, so that all are of this size.
+        batch_size: Examples per batch, >= 1; None for 32, or all if there are fewer. A batch of
+            arrays continues into the next pass over them, so that all batches have this size.
         smoothing: Factor b in [0, 1) of the moving average
-            `m(i) = b * m(i - 1) + (1 - b) * loss(i)`, of which `m(i) / (1 - b ** (i + 1))` is
-            taken. It lags behind the loss by b / (1 - b) steps, so that a larger factor moves all
-            suggestions up; with a smaller one they depend more on the order of the examples.
-        stop_factor: The sweep stops once the smoothed loss, from a tenth of the steps on, is above
-            its minimum by more than stop_factor - 1 times that (so above stop_factor times it,
-            unless it is negative); > 1. It also stops at a loss that is not finite.
-        seed: Of the order of the examples in arrays, >= 0.
+            `m(i) = b * m(i - 1) + (1 - b) * loss(i)`; the smoothed loss is
+            `m(i) / (1 - b ** (i + 1))`. It lags behind the loss by b / (1 - b) steps, so that a
+            larger factor raises all suggestions; with a smaller factor they depend more on the
+            order of the examples.
+        stop_factor: Factor > 1. After the first tenth of the steps, the sweep stops if the smoothed
+            loss exceeds its minimum by more than (stop_factor - 1) * abs(minimum) (for a positive
+            minimum: if it exceeds stop_factor * minimum). It also stops at a loss that is not
+            finite.
+        seed: Seed of the order of the examples in arrays, >= 0.
         verbose: 0 for silence, 1 for a progress bar.
-        on_progress: Called after each step with the steps done and the steps in all, of which a
-            loss that diverges leaves some undone. An exception that it raises ends the test and
-            is passed on, with everything put back: so a test is stopped.
+        on_progress: Called after each step with the steps done and the total steps, which a
+            diverging test does not reach. To stop a test, raise an exception in it: the model is
+            restored, and the exception is raised again.
 
     Returns:
-        `RangeTest`: the curve and the suggestions.
+        A `RangeTest` with the curve and the suggestions.
 
     Raises:
         TypeError, ValueError: An argument is wrong, the model is not compiled, is distributed or
-            has a train step that reports no loss, or the data are empty or end too early.
-        RuntimeError: Keras runs on another backend than TensorFlow.
+            its train step reports no loss, or the data are empty or end too early.
+        RuntimeError: Keras runs on a backend other than TensorFlow.
 
     Source: Smith, Cyclical Learning Rates for Training Neural Networks (2017), section 3.3.
     """
@@ -123,7 +125,7 @@ def find_learning_rate(
     batches = endless_batches(x, y, sample_weight, batch_size, seed)
 
     spaced = np.geomspace if sweep == "exponential" else np.linspace
-    # As float32, in which they are applied.
+    # As float32, the type in which the rates are applied.
     rates = spaced(min_lr, max_lr, steps).astype(np.float32).astype(np.float64)
     losses: list[float] = []
     smoothed: list[float] = []

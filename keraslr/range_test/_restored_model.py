@@ -1,4 +1,4 @@
-"""Trains a model for some steps, and restores it."""
+"""Training of a model for some steps, after which the model is restored."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def trained_and_restored(
 ) -> Iterator[Callable[[float, Iterator[Any]], float]]:
     """Yields a function that trains one step at a rate and returns the mean loss of its batches.
 
-    The training has an optimizer of its own. At the end the model is as it was.
+    The training uses a separate optimizer. At the end the model is restored.
     """
     strategy = model.distribute_strategy
     attributes = {"optimizer": model.optimizer, "stop_training": model.stop_training}
@@ -33,8 +33,8 @@ def trained_and_restored(
         return strategy.reduce("MEAN", logs["loss"], axis=None)
 
     def train(rate: float, batches: Iterator[Any]) -> float:
-        # A variable rather than a schedule: a schedule would follow the optimizer's counter, and
-        # that stands still where mixed precision skips a step.
+        # A variable rather than a schedule: a schedule would follow the optimizer's counter, which
+        # does not advance when mixed precision skips a step.
         optimizer.learning_rate = rate
         losses = []
         for _ in range(batches_per_step):
@@ -61,11 +61,11 @@ def trained_and_restored(
         model.optimizer = optimizer
         step, making = reported, contextlib.nullcontext()
         if model.run_eagerly:
-            # What is not built yet is made in the midst of the first step.
+            # Variables of parts that are not built yet are created during the first step.
             making = tf.variable_creator_scope(remember)
         else:
-            # A graph of its own, so that the model keeps the one it has. Tracing it makes whatever
-            # is not built yet, and trains nothing.
+            # A separate graph, so that the model keeps its own. Tracing creates the variables of
+            # parts that are not built yet, and trains nothing.
             step = tf.function(
                 reported, reduce_retracing=True, jit_compile=model.jit_compile, autograph=False
             )
@@ -80,14 +80,14 @@ def trained_and_restored(
             try:
                 put_back()
                 break
-            except KeyboardInterrupt as error:  # a second Ctrl-C: begin again, then obey
+            except KeyboardInterrupt as error:  # a second Ctrl-C: restore again, then raise
                 interrupted = error
         if interrupted is not None:
             raise interrupted
 
 
 def _like(optimizer: keras.Optimizer, rate: float) -> keras.Optimizer:
-    """A new optimizer with the settings of this one and a rate that can be set."""
+    """Returns a new optimizer with the same settings and a rate that can be set."""
     kind = type(optimizer)
     if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
         scale = optimizer.dynamic_scale if optimizer.built else optimizer.initial_scale
@@ -97,8 +97,8 @@ def _like(optimizer: keras.Optimizer, rate: float) -> keras.Optimizer:
             dynamic_growth_steps=optimizer.dynamic_growth_steps,
             name=optimizer.name,
         )
-    # The config is that of a stand-in with a number for a rate: the rate may be a schedule or a
-    # function that cannot be written as a config, and here it is not needed.
+    # The config is taken from a copy whose rate is a number: the rate may be a schedule or a
+    # function that a config cannot hold, and it is not needed here.
     stand_in = object.__new__(kind)
     stand_in.__dict__.update(optimizer.__dict__)
     stand_in.__dict__["_learning_rate"] = rate
@@ -106,7 +106,7 @@ def _like(optimizer: keras.Optimizer, rate: float) -> keras.Optimizer:
     if "learning_rate" in config:
         config["learning_rate"] = rate
     copy = kind.from_config(config)
-    # Set by exclude_from_weight_decay, and not in the config.
+    # Set by exclude_from_weight_decay; the config does not hold them.
     for name in ("_exclude_from_weight_decay", "_exclude_from_weight_decay_pattern"):
         if hasattr(optimizer, name):
             setattr(copy, name, getattr(optimizer, name))

@@ -1,4 +1,4 @@
-"""The result of a range test, and the rules that read a rate off its curve."""
+"""The result of a range test, and the rules that suggest a rate from its curve."""
 
 from __future__ import annotations
 
@@ -11,43 +11,43 @@ import numpy as np
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# A fall of the loss has to be so many times its standard error, or it is taken for chance: the
-# minimum is the lowest of many. Of 1000 sweeps of 100 steps of normal noise, at most 5 pass.
+# A fall of the loss must be at least this many standard errors, or it counts as chance: the minimum
+# is the lowest of many values. Of 1000 sweeps of 100 steps of normal noise, at most 5 pass.
 _SURE = 5.0
 
-# A sweep that diverges within so many steps began too high: what it fell before that says little.
+# A sweep that diverges within this many steps began too high: an earlier fall says little.
 _FEW = 20
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class RangeTest:
-    """What a range test saw: the loss at each rate, and three rules that read a rate off it.
+    """The result of a range test: the loss at each rate, and three rules that suggest a rate.
 
-    The rules are heuristics: they agree to within a factor of ten or so, and they cannot know how
-    long the training will be. Look at `plot()`. The steepest rate can be one at which training does
-    not last: the package's LeNet fails to learn at what it names under plain SGD.
+    The rules are heuristics: they agree to within a factor of about ten, and they cannot know how
+    long the training will be. Look at `plot()`. Training may fail at the steepest rate: with plain
+    SGD, the package's LeNet does not learn at the rate that `steepest` suggests.
 
-    All read the smoothed loss. After an exponential sweep a step of it is a factor of the rate,
-    after a linear one a difference:
+    All rules use the smoothed loss. In an exponential sweep each step multiplies the rate by a
+    factor, in a linear sweep it adds a difference:
 
-    - `steepest`: the rate at which the loss fell most in a step, among those up to its minimum but
-      for the first tenth, where the average has yet to settle.
-    - `valley`: the middle of the longest falling stretch; the geometric mean of the rates at its
-      ends after an exponential sweep, the arithmetic mean after a linear one. The stretch is as
-      long as the longest decreasing subsequence of the loss, and ends where that does.
+    - `steepest`: the rate at which the loss fell most in one step, up to its minimum and without
+      the first tenth of the steps, where the moving average is not settled yet.
+    - `valley`: the middle of the longest falling stretch: the geometric mean of the rates at its
+      ends after an exponential sweep, the arithmetic mean after a linear sweep. The stretch is as
+      long as the longest decreasing subsequence of the loss, and ends at the same step.
     - `minimum_over_ten`: a tenth of the rate at which the loss was smallest.
 
-    Each is None, and `problem` says why, where the loss did not fall more than by chance: its
-    minimum has to lie five standard errors below the first loss and the mean of the first tenth.
-    The error is estimated from the differences of consecutive losses. Nor may the sweep have
+    All three are None, and `problem` says why, if the loss fell no more than by chance: its minimum
+    must be five standard errors below the first loss and below the mean of the first tenth. The
+    error is estimated from the differences of consecutive losses. They are also None if the sweep
     diverged within 20 steps.
 
     Attributes:
         learning_rates: Rate of each step, float array (n,).
         losses: Mean loss of each step's batch, before its update, float array (n,). The last may
             be infinite or NaN.
-        smoothed: The losses' moving average, float array (n,).
-        stopped: "finished", or "diverged" where the loss ended the sweep early.
+        smoothed: Moving average of the losses, float array (n,).
+        stopped: "finished", or "diverged" if the loss ended the sweep early.
         sweep: "exponential" or "linear".
         smoothing: Factor of the moving average.
 
@@ -63,7 +63,7 @@ class RangeTest:
 
     @property
     def suggestions(self) -> dict[str, float | None]:
-        """The three rates by the names of their rules."""
+        """Suggested rates by the names of their rules."""
         return {
             "steepest": self.steepest,
             "valley": self.valley,
@@ -72,7 +72,7 @@ class RangeTest:
 
     @property
     def steepest(self) -> float | None:
-        """The rate at which the loss fell fastest; None if it never fell."""
+        """Rate at which the loss fell fastest; None if the loss never fell."""
         if self.problem:
             return None
         early = early_steps(len(self.learning_rates))
@@ -81,7 +81,7 @@ class RangeTest:
 
     @property
     def valley(self) -> float | None:
-        """The rate in the middle of the longest fall of the loss; None if it never fell."""
+        """Rate in the middle of the longest fall of the loss; None if the loss never fell."""
         if self.problem:
             return None
         length, end = _longest_decrease(self._finite())
@@ -92,23 +92,22 @@ class RangeTest:
 
     @property
     def minimum_over_ten(self) -> float | None:
-        """A tenth of the rate of the smallest loss; None if it never fell."""
+        """Tenth of the rate of the smallest loss; None if the loss never fell."""
         return None if self.problem else float(self.learning_rates[self._best()] / 10)
 
     @property
     def problem(self) -> str:
-        """Why there are no suggestions, and what to do about it; empty if there are some."""
+        """Reason why there are no suggestions, with a remedy; empty if there are suggestions."""
         steps, finite = len(self.learning_rates), self._finite()
         early = early_steps(steps)
         if len(finite) < 2 * early or (self.stopped == "diverged" and steps < _FEW):
             return f"the loss diverged within {steps} steps: lower min_lr or raise steps"
         best = self._best()
         noise = _noise(self.losses[: max(best + 1, 2 * early)])
-        # Variances, in units of the noise's: of the moving average, and of the mean of the first.
+        # Variances in units of the noise's variance: of the moving average, and of the first mean.
         lasting = (1 - self.smoothing) / (1 + self.smoothing)
         chance = _SURE * noise * np.sqrt(lasting + 1 / early)
-        # The first loss is from before any update, while the next ones may be those of a rate that
-        # throws the weights about.
+        # The first loss precedes any update; the next losses may already show too high a rate.
         before = min(self.losses[0], self.losses[:early].mean())
         if best >= early and before - finite[best] > chance:
             return ""
@@ -117,7 +116,7 @@ class RangeTest:
         return "the loss never fell: raise max_lr or steps"
 
     def plot(self) -> Figure:
-        """The losses against the rate, with the suggestions; see `plotting.range_test_figure`."""
+        """Draws the losses over the rate, with the suggestions (`plotting.range_test_figure`)."""
         from keraslr.plotting import RangeTestCurve, range_test_figure
 
         steps = len(self.learning_rates)
@@ -144,7 +143,7 @@ class RangeTest:
     __repr__ = __str__
 
     def _finite(self) -> np.ndarray:
-        """The smoothed losses up to the first that is not finite."""
+        """Returns the smoothed losses up to the first that is not finite."""
         infinite = np.flatnonzero(~np.isfinite(self.smoothed))
         return self.smoothed[: infinite[0]] if len(infinite) else self.smoothed
 
@@ -153,12 +152,12 @@ class RangeTest:
 
 
 def early_steps(steps: int) -> int:
-    """Steps at the beginning of a sweep, in which the moving average has yet to settle."""
+    """Returns the number of first steps, in which the moving average is not settled yet."""
     return max(3, steps // 10)
 
 
 def _noise(losses: np.ndarray) -> float:
-    """Standard deviation of the losses about their trend, whatever a few outliers do."""
+    """Returns the standard deviation of the losses about their trend, robust to outliers."""
     steps = np.diff(losses)
     # The median deviation of a normal variable is 0.6745 of its standard deviation, and the
     # difference of two has twice the variance.
@@ -166,8 +165,8 @@ def _noise(losses: np.ndarray) -> float:
 
 
 def _longest_decrease(values: np.ndarray) -> tuple[int, int]:
-    """Length of the longest strictly decreasing subsequence, and where the first such one ends."""
-    # ends[k]: minus the largest value with which a decrease of k + 1 values can end so far.
+    """Returns the length of the longest decreasing subsequence, and where the first ends."""
+    # ends[k]: minus the largest last value of all decreases of k + 1 values so far.
     ends: list[float] = []
     last = 0
     for index, value in enumerate(values):

@@ -131,7 +131,7 @@ class Ticks:
         return ops.maximum(passed, 0.0)
 
     def until(self, end: Any, extra: Any = 0) -> Tensor:
-        """Returns max(end + extra - t, 0) as float32; `end`: one or several integers, extra >= 0."""
+        """Returns max(end + extra - t, 0) as float32; `end` one or more integers, extra >= 0."""
         if self.part is None:
             left = float32(end - self.whole)
         else:

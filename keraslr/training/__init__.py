@@ -1,4 +1,4 @@
-"""One training run: what it is, how it is trained, and how it is steered while it runs."""
+"""One training run: its description, its training, and its steering while it runs."""
 
 from keraslr.training._live import LiveRun
 from keraslr.training._result import ClusterError, LiveProgress, OnProgress, Record, Result

@@ -1,4 +1,4 @@
-"""Where a run is after its last whole epoch, kept in a file."""
+"""The file that keeps the state of a run after its last whole epoch."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ from keraslr.training._run import Run
 
 
 class Backup:
-    """The file of a run, named after all that the run was asked for.
+    """The backup file of a run, named after the run's key.
 
     Attributes:
-        path: Where it is, or will be.
+        path: Path of the file, which may not exist yet.
     """
 
     def __init__(self, folder: str | os.PathLike[str], run: Run):
         self.path = Path(folder) / f"{run.key()}.npz"
 
     def write(self, result: Result, state: Sequence[np.ndarray]) -> None:
-        """Keeps the record, and the numbers of model and optimizer; whole or not at all.
+        """Writes the record and the numbers of model and optimizer: the whole file or nothing.
 
         Raises:
-            OSError: It cannot be written; the error names the path.
+            OSError: The file cannot be written; the error names the path.
         """
         content = io.BytesIO()
         np.savez(content, np.array(result.to_json()), *state)
         write_whole(self.path, content.getvalue())
 
     def read(self) -> tuple[Result, list[np.ndarray]] | None:
-        """What `write` kept; None if there is nothing yet.
+        """Returns what `write` wrote; None if there is no file yet.
 
         Raises:
-            ValueError: The file is no backup; the error names the path.
+            ValueError: The file is not a backup; the error names the path.
         """
         if not self.path.exists():
             return None
@@ -49,5 +49,5 @@ class Backup:
             return Result.from_json(str(text)), state
         except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
             raise ValueError(
-                f"{self.path} is no backup of a run ({error}): delete it to begin anew"
+                f"{self.path} is not a backup of a run ({error}): delete it to start again"
             ) from error

@@ -11,7 +11,7 @@ from keraslr.datasets import Dataset
 
 
 class OnDevice:
-    """A dataset's arrays as tensors. Loops that train on the dataset at one time share them.
+    """A dataset's arrays as tensors, shared by all loops training on the dataset at one time.
 
     Attributes:
         train, test: Images (uint8) and labels.
@@ -21,7 +21,7 @@ class OnDevice:
     _lock = threading.Lock()
 
     def __init__(self, data: Dataset):
-        self._data = data  # or another dataset might get its id
+        self._data = data  # keeps the dataset alive, or another one might get its id
         # int64, because TensorFlow keeps int32 tensors in the host's memory also on a GPU.
         self.train = tf.constant(data.x_train), tf.constant(data.y_train, tf.int64)
         self.test = tf.constant(data.x_test), tf.constant(data.y_test, tf.int64)
@@ -32,7 +32,7 @@ class OnDevice:
 
         They are freed with the last loop that uses them.
         """
-        # Where TensorFlow would put them now: that depends on the scope that the caller is in.
+        # The device on which TensorFlow would put a tensor now: it depends on the caller's scope.
         key = id(data), tf.constant(0, tf.int64).device
         with cls._lock:
             held = cls._all.get(key)

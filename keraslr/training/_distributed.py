@@ -1,4 +1,4 @@
-"""The loop on several devices: those of this machine, or of several."""
+"""The loop on several devices of one machine or of several machines."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from keraslr.training._loop import TEST_BATCH, Loop, cross_entropy, pixels, righ
 
 
 class ReplicatedLoop(Loop):
-    """A `Loop` on all replicas of a strategy, made within its scope.
+    """A `Loop` on all replicas of a distribution strategy, made within its scope.
 
-    Each replica has all data on its device, and takes its part of every batch. What is recorded,
-    and what is applied, is the mean over the whole batch, as on one device.
+    Each replica has all data on its device, and takes its part of every batch. The recorded figures
+    and the applied gradients are means over the whole batch, as on one device.
     """
 
     def __init__(
@@ -27,23 +27,23 @@ class ReplicatedLoop(Loop):
         optimizer: keras.Optimizer,
         data: Dataset,
         batch_size: int,
-        strategy: tf.distribute.Strategy,
+        distribution_strategy: tf.distribute.Strategy,
     ):
-        self._strategy = strategy
-        # They are summed up before clipping sees them, and Keras would sum them after it, again.
+        self._distribution_strategy = distribution_strategy
+        # The step sums the gradients itself, before clipping; Keras would sum them after clipping.
         optimizer._all_reduce_sum_gradients = lambda pairs: pairs
         super().__init__(model, optimizer, data, batch_size)
 
     def slice(self, first: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """As a `Loop`'s, and as long on all workers."""
+        """Trains the next steps as `Loop.slice` does, as many on all workers."""
         record = super().slice(first)
-        self._slice_length = int(mean_over_workers(self._strategy, self._slice_length))
+        self._slice_length = int(mean_over_workers(self._distribution_strategy, self._slice_length))
         return record
 
     def _placed(self, data: Dataset) -> Any:
         def held(*arrays: np.ndarray) -> Any:
             return tuple(
-                self._strategy.experimental_distribute_values_from_function(
+                self._distribution_strategy.experimental_distribute_values_from_function(
                     lambda _, array=array: tf.constant(array)
                 )
                 for array in arrays
@@ -55,9 +55,9 @@ class ReplicatedLoop(Loop):
         )
 
     def _device(self) -> str:
-        devices = self._strategy.extended.worker_devices
+        devices = self._distribution_strategy.extended.worker_devices
         names = ", ".join(device.rpartition("device:")[2] for device in devices)
-        workers = self._strategy.num_replicas_in_sync // len(devices)
+        workers = self._distribution_strategy.num_replicas_in_sync // len(devices)
         return names if workers == 1 else f"{names} of each of {workers} workers"
 
     def _graphs(self) -> tuple[Any, Any]:
@@ -67,8 +67,12 @@ class ReplicatedLoop(Loop):
         )
 
     def _train_on(self, all_images: Any, all_labels: Any, chosen: tf.Tensor) -> Any:
-        figures = self._strategy.run(self._replica_step, args=(all_images, all_labels, chosen))
-        return tuple(self._strategy.experimental_local_results(each)[0] for each in figures)
+        figures = self._distribution_strategy.run(
+            self._replica_step, args=(all_images, all_labels, chosen)
+        )
+        return tuple(
+            self._distribution_strategy.experimental_local_results(each)[0] for each in figures
+        )
 
     def _replica_step(self, all_images: tf.Tensor, all_labels: tf.Tensor, chosen: tf.Tensor) -> Any:
         context = tf.distribute.get_replica_context()
@@ -88,7 +92,7 @@ class ReplicatedLoop(Loop):
         accuracy = share * tf.reduce_sum(tf.cast(right_answers(labels, logits), tf.float32))
         rate = tf.cast(tf.convert_to_tensor(self.optimizer.learning_rate), tf.float32)
         known = [i for i, gradient in enumerate(gradients) if gradient is not None]
-        # In one go with the figures: what takes time between machines is the number of messages.
+        # Together with the figures, because the number of messages between machines costs the time.
         *summed, figures = context.all_reduce(
             tf.distribute.ReduceOp.SUM,
             [*(gradients[i] for i in known), tf.stack([loss, accuracy])],
@@ -99,8 +103,10 @@ class ReplicatedLoop(Loop):
     def _evaluate_piece(
         self, all_images: Any, all_labels: Any, begin: tf.Tensor, loss: tf.Tensor, right: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        figures = self._strategy.run(self._replica_evaluate, args=(all_images, all_labels, begin))
-        summed = self._strategy.reduce(tf.distribute.ReduceOp.SUM, figures, axis=None)
+        figures = self._distribution_strategy.run(
+            self._replica_evaluate, args=(all_images, all_labels, begin)
+        )
+        summed = self._distribution_strategy.reduce(tf.distribute.ReduceOp.SUM, figures, axis=None)
         return loss + summed[0], right + tf.cast(summed[1], tf.int32)
 
     def _replica_evaluate(
@@ -115,9 +121,9 @@ class ReplicatedLoop(Loop):
 
 
 def _part(examples: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """This replica's part of so many examples in a row: first, last + 1, and 1.0.
+    """Returns this replica's part of the examples in a row: first, last + 1, and the weight 1.0.
 
-    Where there are fewer examples than replicas, some get one that does not count: 0.0.
+    With fewer examples than replicas, some replicas get an example with the weight 0.0.
     """
     context = tf.distribute.get_replica_context()
     replica = tf.cast(context.replica_id_in_sync_group, tf.int32)

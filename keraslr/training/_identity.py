@@ -1,8 +1,9 @@
-"""What a model is, as a digest: equal for equal models, in any process.
+"""The digest of a model: equal for equal models, in any process.
 
-Neither the name nor the code of the function that builds it says so: the function may read numbers
-from around it. So the model is built, and the digest is of its config, its compile settings, its
-first weights, and the code that the config only names: layers and functions that are not Keras's.
+Neither the name nor the code of the function that builds a model determines the model: the function
+may read numbers from outside. So the model is built, and the digest covers its config, its compile
+settings, its first weights, and the code of layers and functions that are not Keras's, which the
+config only names.
 """
 
 from __future__ import annotations
@@ -23,24 +24,24 @@ import numpy as np
 
 from keraslr.training._model import built_model
 
-# Code of these is known by its name.
+# Code of these packages is identified by its name.
 _PACKAGES = ("builtins", "jax", "keras", "keraslr", "numpy", "tensorflow", "torch")
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), type(...))
 
-# Python's and NumPy's random states are of the whole process.
+# Python's and NumPy's random states belong to the whole process.
 _ONE_AT_A_TIME = threading.Lock()
-# Functions that were seen to build the same model twice.
+# Functions that have built the same model twice.
 _REPEATABLE: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
 def model_digest(build: Callable[[int], Any], seed: int) -> str:
-    """Returns a digest of the model that the function builds; it is built for that, once or twice.
+    """Returns a digest of the model that the function builds, calling the function once or twice.
 
-    Python's and NumPy's random states are put back, and Keras's names and seeds are not touched.
+    Python's and NumPy's random states are restored; Keras's names and seeds are not touched.
 
     Raises:
-        TypeError, ValueError: The model is not one that the loop can train, or is another one each
-            time that it is built.
+        TypeError, ValueError: The loop cannot train the model, or the function builds a different
+            model each time.
     """
     with _ONE_AT_A_TIME:
         first = _built_apart(build, seed)
@@ -50,10 +51,9 @@ def model_digest(build: Callable[[int], Any], seed: int) -> str:
             if differing:
                 raise ValueError(
                     "model must be a function that builds the same first weights for the same "
-                    "seed, or its results could not be told apart: call "
-                    "keras.utils.set_random_seed(seed) first in it, or give the seed to each "
-                    f"initializer and dropout. Received: {build!r}, which gave another "
-                    f"{differing[0]} the second time"
+                    "seed: call keras.utils.set_random_seed(seed) at its beginning, or give the "
+                    "seed to each initializer and dropout layer. "
+                    f"Received: {build!r}, which gave a different {differing[0]} the second time"
                 )
             _remember(build)
     return hashlib.sha256(json.dumps(first).encode()).hexdigest()[:16]
@@ -62,22 +62,23 @@ def model_digest(build: Callable[[int], Any], seed: int) -> str:
 def _is_known(build: Any) -> bool:
     try:
         return build in _REPEATABLE
-    except TypeError:  # it has no hash
+    except TypeError:  # the function has no hash
         return False
 
 
 def _remember(build: Any) -> None:
     try:
         _REPEATABLE.add(build)
-    except TypeError:  # it has no hash, or nothing can refer to it weakly
+    except TypeError:  # the function has no hash, or allows no weak reference
         return
 
 
 def _built_apart(build: Callable[[int], Any], seed: int) -> dict[str, Any]:
-    """Returns the parts of a digest, by what they are.
+    """Returns the parts of a digest by their names.
 
-    In a thread of its own Keras counts the names of layers from the start, so that they do not
-    depend on what was built before, and a seed that the function sets globally stays there.
+    The model is built in a new thread: there Keras counts the names of layers from the start, so
+    that they do not depend on earlier models, and a seed that the function sets globally has no
+    effect on other threads.
     """
     policy = keras.config.dtype_policy()
     parts: list[dict[str, Any]] = []
@@ -91,7 +92,7 @@ def _built_apart(build: Callable[[int], Any], seed: int) -> dict[str, Any]:
             errors.append(error)
 
     pythons, numpys = random.getstate(), np.random.get_state()
-    # From elsewhere each time, or what the function leaves to chance would come out equal.
+    # A different start each time, or numbers that the function leaves to chance would be equal.
     random.seed()
     np.random.seed()
     thread = threading.Thread(target=work, name="keraslr key", daemon=True)
@@ -121,7 +122,7 @@ def _config(model: keras.Model) -> Any:
             warnings.simplefilter("ignore")  # Keras warns of functions without a name
             config = keras.saving.serialize_keras_object(model)
             return json.loads(json.dumps(_without_code(config), sort_keys=True, default=_name_of))
-    except Exception:  # whatever a class of the user's raises
+    except Exception:  # a class of the user's may raise anything
         return None
 
 
@@ -137,7 +138,7 @@ def _without_code(config: Any) -> Any:
 
 
 def _codes(model: keras.Model) -> list[Any]:
-    """Returns the code of what in a model is not Keras's own, in the order of its layers."""
+    """Returns the code of a model's parts that are not Keras's own, in the order of its layers."""
     codes: list[Any] = []
     for layer in model._flatten_layers():
         reader = _CodeReader()
@@ -155,13 +156,13 @@ def _codes(model: keras.Model) -> list[Any]:
 
 
 class _CodeReader:
-    """Reads functions, classes and values as what JSON holds, without names of memory."""
+    """Reads functions, classes and values as JSON values, without memory addresses."""
 
     def __init__(self) -> None:
         self._seen: dict[int, Any] = {}
 
     def read(self, value: Any) -> Any:
-        """Returns what tells this value from another, as far as it can be read."""
+        """Returns what distinguishes this value from others, as far as it can be read."""
         if isinstance(value, _PLAIN):
             return repr(value)
         if id(value) in self._seen:
@@ -170,7 +171,7 @@ class _CodeReader:
         if isinstance(value, np.ndarray | np.generic):
             return _array(np.asarray(value))
         if isinstance(value, keras.layers.Layer):
-            return _name(type(value))  # and the config and the weights have the rest
+            return _name(type(value))  # the config and the weights hold the rest
         if isinstance(value, keras.Variable):
             return _array(keras.ops.convert_to_numpy(value))
         if isinstance(value, list | tuple):

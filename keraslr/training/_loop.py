@@ -1,11 +1,12 @@
-"""The loop that TensorFlow runs.
+"""The training loop that TensorFlow runs.
 
-A step of a small network takes less time than Python's way into and out of it. So the data lie on
-the device as they are on disk, one byte a pixel, and one call of the graph trains a slice of an
-epoch: it takes the batches by their place in the order, and records every step. `python -m
-benchmarks --only epoch` says what that gains over `fit` on arrays.
+A step of a small network takes less time than a call from Python. So the data are kept on the
+device with one byte per pixel, as on disk, and one call of the graph trains a slice of an epoch: it
+gathers the batches by their place in the order, and records every step. The gain over `fit` on
+arrays is measured by `python -m benchmarks --only epoch`.
 
-The model and the optimizer are plain Keras, and the numbers those of `fit` with the same order.
+The model and the optimizer are plain Keras, and the numbers equal those of `fit` with the same
+order.
 """
 
 from __future__ import annotations
@@ -22,16 +23,16 @@ import tensorflow as tf
 from keraslr.datasets import Dataset
 from keraslr.training._data import OnDevice
 
-# A slice takes about this long: short enough to stop in, long enough to cost nothing.
+# Approximate time of a slice: short enough for a quick stop, long enough to cost nothing.
 _SLICE_SECONDS = 0.2
-# The environment's variable that says how many steps a slice has in place of that, as tests do for
-# which a machine could be too fast or too slow. All workers of a cluster need the same.
+# The environment variable that sets the steps of a slice instead, for tests that must not depend on
+# the speed of the machine. All workers of a cluster need the same value.
 SLICE_STEPS = "KERASLR_SLICE_STEPS"
 TEST_BATCH = 1000
 
 
 def _steps_asked_for() -> int | None:
-    """Returns the steps of each slice that the environment sets, if it does."""
+    """Returns the steps of each slice set in the environment; None if not set."""
     said = os.environ.get(SLICE_STEPS)
     if not said:
         return None
@@ -44,9 +45,9 @@ class Loop:
     """Trains a model on a dataset that it holds on the device.
 
     Attributes:
-        model, optimizer: What is trained, and how.
-        steps_per_epoch: Optimizer steps; the last one takes what is left of the data.
-        slice_steps: Steps of each slice; None for as many as take a fifth of a second. The numbers
+        model, optimizer: Model that is trained, and its optimizer.
+        steps_per_epoch: Optimizer steps per epoch; the last one takes the remaining examples.
+        slice_steps: Steps of each slice; None for as many as take a fifth of a second. The results
             do not depend on it.
         device: Name of the device.
     """
@@ -73,8 +74,8 @@ class Loop:
         return self._data.train[0].device.rpartition("device:")[2]
 
     def _graphs(self) -> tuple[Any, Any]:
-        # Graphs of this instance alone, traced here and once. The data are arguments of theirs, so
-        # that no graph which lives on for whatever reason keeps them. As for `fit`, no autograph.
+        # Graphs of this instance alone, traced once, here. The data are arguments, so that a graph
+        # that is kept alive elsewhere does not keep the data. As for `fit`, no autograph.
         number = tf.TensorSpec([], tf.int32)
         return (
             tf.function(self._slice_steps, autograph=False).get_concrete_function(
@@ -86,15 +87,15 @@ class Loop:
         )
 
     def shuffle(self, order: np.ndarray) -> None:
-        """Takes the examples of the next epoch in this order, an integer array (examples,)."""
+        """Sets the order of the examples in the next epoch, an integer array (examples,)."""
         self._order = tf.constant(order, tf.int64)
 
     def slice(self, first: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Trains the next steps of the epoch, beginning with the step number `first`.
+        """Trains the next steps of the epoch, starting with step number `first`.
 
         Returns:
-            Loss (mean over the batch), share of right answers before the step, and learning rate
-            applied: float32 arrays with a value a step.
+            Loss (mean over the batch), share of right answers before the step, and applied learning
+            rate: float32 arrays with one value per step.
         """
         steps = min(self.slice_steps or self._slice_length, self.steps_per_epoch - first)
         begin = time.perf_counter()
@@ -103,15 +104,16 @@ class Loop:
         )
         record = loss.numpy(), accuracy.numpy(), rate.numpy()
         per_step = (time.perf_counter() - begin) / steps
-        # At most doubled: one slow slice, or one fast one, does not say much.
+        # At most doubled: one slow or fast slice is little evidence.
         self._slice_length = max(1, min(2 * steps, int(_SLICE_SECONDS / per_step)))
         return record
 
     def evaluate(self) -> Iterator[tuple[float, float] | None]:
-        """Goes through the test data, and between their pieces says None, so that one may stop.
+        """Evaluates the test data piece by piece, so that the caller can stop between pieces.
 
         Yields:
-            At last mean loss and share of right answers over the test data; before that, None.
+            None between pieces; at the end, mean loss and share of right answers over the test
+            data.
         """
         loss, right = tf.constant(0.0), tf.constant(0)
         for begin in range(0, self._test_examples, TEST_BATCH):
@@ -121,7 +123,7 @@ class Loop:
         yield float(loss) / self._test_examples, int(right) / self._test_examples
 
     def sizes(self, first: int, steps: int) -> np.ndarray:
-        """Examples in each of these steps."""
+        """Returns the number of examples in each of these steps."""
         begins = np.arange(first, first + steps) * self.batch_size
         return np.minimum(self.batch_size, self.examples - begins)
 
@@ -157,7 +159,7 @@ class Loop:
         return tuple(record.stack() for record in records)
 
     def _train_on(self, all_images: Any, all_labels: Any, chosen: tf.Tensor) -> Any:
-        """Trains on the chosen examples: their loss, accuracy, and the rate applied."""
+        """Trains on the chosen examples; returns their loss, accuracy and the applied rate."""
         images, labels = tf.gather(all_images, chosen), tf.gather(all_labels, chosen)
         variables = self.model.trainable_variables
         with tf.GradientTape() as tape:
@@ -166,11 +168,11 @@ class Loop:
             loss += sum(tf.cast(each, tf.float32) for each in self.model.losses)
             scaled = self.optimizer.scale_loss(loss)  # which `apply` takes back
         gradients = tape.gradient(scaled, variables)
-        # Before the update, which counts the step: this is the rate that it applies.
+        # Read before the update, which increments the step: the rate that the update applies.
         rate = tf.cast(tf.convert_to_tensor(self.optimizer.learning_rate), tf.float32)
-        # Outside a replica, because within one Keras sums the gradients over all replicas, even if
-        # there is but one, by way of a custom gradient; and each custom gradient in a graph stays
-        # in TensorFlow's global register, and with it the graph, the weights and what else it has.
+        # Outside a replica: within one, Keras sums the gradients over all replicas (even over a
+        # single one) through a custom gradient, and TensorFlow's global registry keeps each custom
+        # gradient of a graph, and with it the graph and the weights.
         tf.distribute.get_replica_context().merge_call(
             lambda _: self.optimizer.apply(gradients, variables)
         )
@@ -196,16 +198,16 @@ def _spec(tensor: tf.Tensor) -> tf.TensorSpec:
 
 
 def pixels(images: tf.Tensor) -> tf.Tensor:
-    """Bytes as floats in [0, 1]."""
+    """Returns bytes as floats in [0, 1]."""
     return tf.cast(images, tf.float32) / 255.0
 
 
 def cross_entropy(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-    """The loss of each example."""
+    """Returns the loss of each example."""
     logits = tf.cast(logits, tf.float32)
     return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
 
 
 def right_answers(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-    """Whether the answer to each example is right."""
+    """Returns whether the answer to each example is right."""
     return tf.equal(tf.argmax(logits, 1, output_type=tf.int64), labels)

@@ -1,4 +1,4 @@
-"""A run's model: built by a function of a seed, and refused unless the loop can train it."""
+"""The model of a run: built by a function of a seed, refused unless the loop can train it."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _PROBABILITIES = ("HardSigmoid", "Sigmoid", "Softmax")
 
 
 def require_builder(model: Any) -> None:
-    """Raises a `TypeError` unless the model is a function of a seed, as far as can be seen."""
+    """Raises a `TypeError` unless the model can be called with a seed."""
     if isinstance(model, keras.layers.Layer):
         raise TypeError(
-            "model must be a function of a seed that builds a Keras model, not a built model: put "
-            f"what builds it into a function, def build(seed): .... Received: model={model!r}"
+            "model must be a function of a seed that builds a Keras model, not a built model: "
+            f"build it in a function, def build(seed): .... Received: model={model!r}"
         )
     if not callable(model):
         raise TypeError(
@@ -43,7 +43,7 @@ def require_builder(model: Any) -> None:
 
 
 def built_model(build: Callable[[int], Any], seed: int) -> keras.Model:
-    """Returns a new model, once it is known to be one that the loop can train.
+    """Returns a new model, after checking that the loop can train it.
 
     Raises:
         TypeError: The function returned something other than a Keras model.
@@ -61,11 +61,11 @@ def built_model(build: Callable[[int], Any], seed: int) -> keras.Model:
 
 def _require_logits(model: keras.Model) -> None:
     if not model.built:
-        model(_images())  # which makes its variables
+        model(_images())  # creates the model's variables
     last = _last_operation(model)
     shape: Any
     if last is None:
-        # Its own `call` may do anything, so that only its answers tell.
+        # The model's own `call` may do anything, so only its outputs show what it computes.
         outputs = model(_images(), training=False)
         shape = tuple(outputs.shape) if hasattr(outputs, "shape") else None
         said = _probabilities_in(outputs) if _is_logits(shape) else ""
@@ -91,7 +91,7 @@ def _is_logits(shape: Any) -> bool:
 
 
 def _last_operation(model: keras.Model) -> Any:
-    """Returns what computes the outputs; None where that is not one of Keras's own operations."""
+    """Returns the operation that computes the outputs; None unless it is one of Keras's own."""
     outputs = getattr(model, "outputs", None)
     if not outputs:
         return None
@@ -114,7 +114,7 @@ def _is_neutral(operation: Any) -> bool:
 
 
 def _probabilities_of(operation: Any) -> str:
-    """Returns the activation that gives probabilities; empty if there is none."""
+    """Returns the name of the activation that gives probabilities; empty if there is none."""
     activations = keras.activations
     activation = getattr(operation, "activation", None)
     for name in ("softmax", "sigmoid", "hard_sigmoid"):

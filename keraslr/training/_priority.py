@@ -1,4 +1,4 @@
-"""Who goes first where a run and the person who watches it share the processor."""
+"""The priority of a run's threads on a processor shared with the user interface."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ _NICE = 10
 
 
 def give_way() -> None:
-    """Lets the computing threads of this process go behind whatever else wants to run.
+    """Lowers the priority of this process's computing threads.
 
-    They would take all cores, and a moved slider would wait its turn behind them, in the kernel as
-    in the browser. What computes is this thread and those that Python does not know, but for the
-    ones of the messages. Linux only: elsewhere priorities are of whole processes. It cannot be
-    taken back, and costs nothing where nobody else wants the cores.
+    At normal priority they would take all cores, and a moved slider would have to wait for them, in
+    the kernel and in the browser. The computing threads are this thread and those that Python does
+    not know, except those for messages. Linux only: elsewhere only whole processes have priorities.
+    The change cannot be undone, and costs nothing while no other thread needs the cores.
     """
     if sys.platform != "linux":
         return
     pythons = {thread.native_id for thread in threading.enumerate()}
     pythons.discard(threading.get_native_id())
     for task in Path("/proc/self/task").iterdir():
-        with contextlib.suppress(OSError, ValueError):  # a thread may have ended since
+        with contextlib.suppress(OSError, ValueError):  # the thread may have ended meanwhile
             if int(task.name) not in pythons and not _carries_messages(task):
                 os.setpriority(os.PRIO_PROCESS, int(task.name), _NICE)
 

@@ -1,4 +1,4 @@
-"""The result of a run, and a record of it while it is under way."""
+"""The result of a run, and its record during the run."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from keraslr._files import with_null, write_whole
 
 @dataclasses.dataclass
 class Result:
-    """What came of a run.
+    """The result of a run.
 
     Attributes:
-        run: Its description.
+        run: Description of the run.
         status: "finished", "diverged" (a loss that is not finite), "stopped" (by `should_stop`),
-            "interrupted" (by Ctrl-C) or "failed" (of a `LiveRun`: by its error). Whatever it is,
-            the numbers are all that was done.
-        loss, accuracy: Per step: mean loss of the batch, and its share of right answers, both
+            "interrupted" (by Ctrl-C) or "failed" (of a `LiveRun`: by its error). With each status
+            the numbers cover all steps done.
+        loss, accuracy: Per step: mean loss of the batch and share of right answers in it, both
             before the update.
-        learning_rate: Per step: the rate that the update applied.
-        train_loss, train_accuracy: Per epoch: means over its examples as they were trained.
-        test_loss, test_accuracy: Per epoch: over the test data, after it.
+        learning_rate: Per step: rate that the update applied.
+        train_loss, train_accuracy: Per epoch: means of the steps' figures over its examples.
+        test_loss, test_accuracy: Per epoch: means over the test data, after the epoch.
         epoch_seconds: Per epoch: wall time in seconds, test included.
-        wall_time: Seconds from the start to the end.
-        examples_per_second: Training examples per second, tests and first epoch's set-up included.
+        wall_time: Wall time of the whole run in seconds.
+        examples_per_second: Training examples per second, time for tests and set-up included.
         device: Name of the device.
-        versions: Of Python and of the packages.
+        versions: Versions of Python and of the packages.
         model: The trained model; not in the JSON.
     """
 
@@ -55,22 +55,22 @@ class Result:
     model: keras.Model | None = dataclasses.field(default=None, compare=False, repr=False)
 
     def to_json(self) -> str:
-        """The result as strict JSON; a number that JSON does not have is null."""
+        """Returns the result as strict JSON; a number that JSON cannot hold is null."""
         plain = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         del plain["model"]
         return json.dumps(with_null(plain), allow_nan=False, indent=None)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Writes the JSON, whole or not at all.
+        """Writes the JSON: the whole file or nothing.
 
         Raises:
-            OSError: It cannot be written; the error names the path.
+            OSError: The file cannot be written; the error names the path.
         """
         return write_whole(path, self.to_json())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Result:
-        """Reads what `save` wrote.
+        """Reads a result that `save` wrote.
 
         Raises:
             ValueError: The file is not a result; the error names the path.
@@ -82,10 +82,10 @@ class Result:
 
     @classmethod
     def from_json(cls, text: str) -> Result:
-        """Reads what `to_json` gave.
+        """Reads a result from the text that `to_json` returned.
 
         Raises:
-            TypeError, ValueError: It is something else.
+            TypeError, ValueError: The text is not a result.
         """
         result = cls(**json.loads(text))
         for field in dataclasses.fields(cls):
@@ -97,14 +97,14 @@ class Result:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Record:
-    """The figures of a run that may be under way, as at one moment.
+    """The figures of a run at one moment, also of a run that is still training.
 
     Attributes:
         loss, accuracy, learning_rate: Per step: float arrays of one length; see `Result`.
-        train_loss, train_accuracy, test_loss, test_accuracy, epoch_seconds: Per epoch that was
-            tested: lists of one length; see `Result`.
-        test_steps: Per such epoch: steps done at its end. Where a run was stopped within an epoch
-            and then went on with the next, no multiple of the steps of an epoch.
+        train_loss, train_accuracy, test_loss, test_accuracy, epoch_seconds: Per tested
+            epoch: lists of one length; see `Result`.
+        test_steps: Per tested epoch: steps done at its end. Not a multiple of the steps per epoch
+            if the run was stopped within an epoch and then continued with the next.
     """
 
     loss: np.ndarray
@@ -119,8 +119,8 @@ class Record:
 
     @classmethod
     def of(cls, result: Result, test_steps: list[int]) -> Record:
-        """Copies of what a result holds, also while another thread appends to it."""
-        # Epochs first: all steps of the epochs that are read here are then there.
+        """Copies the figures of a result, also while another thread appends to it."""
+        # Epochs first, so that the steps of all epochs read here are present.
         names = ("train_loss", "train_accuracy", "test_loss", "test_accuracy", "epoch_seconds")
         by_epoch = [*(list(getattr(result, name)) for name in names), list(test_steps)]
         by_step = [list(each) for each in (result.loss, result.accuracy, result.learning_rate)]
@@ -132,15 +132,15 @@ class Record:
 
 @dataclasses.dataclass(frozen=True)
 class LiveProgress:
-    """Progress of a run under way.
+    """The progress of a run that is still training.
 
     Attributes:
         steps_done: Optimizer steps done.
-        steps: Optimizer steps in all, those of later legs included; None until the data are loaded.
-        examples_per_second: Recent training examples per second, with tests and without pauses;
-            None until two slices are done.
-        seconds_left: Seconds of training left at that speed; None where it is unknown, and for a
-            run that ended before its last step.
+        steps: Total optimizer steps, those of later legs included; None until the data are loaded.
+        examples_per_second: Recent training examples per second, time for tests included and pauses
+            excluded; None until two slices are done.
+        seconds_left: Seconds of training left at that speed; None if the speed is unknown, or if
+            the run ended before its last step.
     """
 
     steps_done: int
@@ -149,9 +149,9 @@ class LiveProgress:
     seconds_left: float | None
 
 
-# Called after each slice of an epoch with the steps done, the steps in all, and the result so far.
+# Called after each slice of an epoch with the steps done, the total steps, and the result so far.
 OnProgress = Callable[[int, int, Result], None]
 
 
 class ClusterError(RuntimeError):
-    """Another worker of a cluster is gone, and the others cannot go on without it."""
+    """Another worker of a cluster is lost, and the others cannot continue without it."""

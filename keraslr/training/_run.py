@@ -1,4 +1,4 @@
-"""What a run is: its description, and what is built from it."""
+"""The description of a run, and the dataset, model and optimizer built from it."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ _COUNT = Number("", int, at_least=1, at_most=MAX_TICKS)
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """What is to be trained, and how.
+    """The description of a training run.
 
     Attributes:
-        name: What to call it.
+        name: Name of the run.
         schedule: A keraslr schedule, or a constant learning rate > 0.
         dataset: "auto", "fashion_mnist", "digits" or a `Dataset`.
         model: "lenet", or a function of a seed that builds a Keras model from float images in
             [0, 1] to ten logits, without softmax.
         initialization: First weights of a named model, "pytorch" or "keras".
-        optimizer: Name of a class of `keras.optimizers` or, where that has none of the name, of
+        optimizer: Name of a class of `keras.optimizers` or, if there is none of that name, of
             `keraslr.optimizers`.
-        optimizer_arguments: Its arguments other than the learning rate.
+        optimizer_arguments: Arguments of the optimizer, except the learning rate.
         epochs: Passes over the training data, >= 1.
         batch_size: Examples per optimizer step, over all replicas, >= 1; the last step of an epoch
-            takes what is left.
-        seed: Of the first weights and of the order of the examples, >= 0.
+            takes the remaining examples.
+        seed: Seed of the first weights and of the order of the examples, >= 0.
     """
 
     name: str
@@ -58,7 +58,7 @@ class Run:
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name.strip():
-            raise ValueError(f"name must be a string that says something. Received: {self.name!r}")
+            raise ValueError(f"name must be a string that is not blank. Received: {self.name!r}")
         if not isinstance(self.schedule, Schedule):
             rate = Number("", float, above=0).validated("schedule", self.schedule)
             object.__setattr__(self, "schedule", rate)
@@ -67,7 +67,7 @@ class Run:
             require_builder(self.model)
         elif self.model not in MODELS:
             raise ValueError(
-                f"model must be a function that builds one, or one of {', '.join(MODELS)}. "
+                f"model must be a function that builds a model, or one of {', '.join(MODELS)}. "
                 f"Received: model={self.model!r}"
             )
         if self.initialization not in INITIALIZATIONS:
@@ -81,7 +81,7 @@ class Run:
                 f'such as "SGD" or "Yogi". Received: optimizer={self.optimizer!r}'
             )
         try:
-            # A copy, by way of JSON: the description must stay what it is.
+            # A copy through JSON, so that later changes by the caller do not change the run.
             arguments = json.loads(json.dumps(dict(self.optimizer_arguments)))
         except (TypeError, ValueError):
             raise TypeError(
@@ -91,7 +91,7 @@ class Run:
         object.__setattr__(self, "optimizer_arguments", arguments)
         if "learning_rate" in self.optimizer_arguments:
             raise ValueError(
-                "optimizer_arguments must not hold learning_rate: that is the schedule's. "
+                "optimizer_arguments must not hold learning_rate: the schedule sets it. "
                 f"Received: optimizer_arguments={dict(self.optimizer_arguments)!r}"
             )
         for field in ("epochs", "batch_size"):
@@ -100,12 +100,12 @@ class Run:
         object.__setattr__(self, "seed", seed)
 
     def description(self) -> dict[str, Any]:
-        """All of it as JSON holds it; the schedule as the line of Python that rebuilds it."""
+        """Returns the run as JSON values; the schedule as the expression that rebuilds it."""
         plain = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         plain["schedule"] = repr(self.schedule)
         plain["optimizer_arguments"] = dict(self.optimizer_arguments)
         if isinstance(self.dataset, Dataset):
-            # Its content too: what was trained on other data is another run.
+            # With the content: a run on other data is another run.
             plain["dataset"] = f"{self.dataset.name} {_data_digest(self.dataset)}"
         if not isinstance(self.model, str):
             plain["model"] = _function_name(self.model)
@@ -113,26 +113,26 @@ class Run:
         return plain
 
     def on_replicas(self, replicas: int, *, warmup_epochs: int) -> Run:
-        """This run for so many replicas, each with the batch that one device has here.
+        """Returns this run for N replicas, each with the batch that one device has in this run.
 
             batch_size      replicas * batch_size
             rate in epoch e replicas * schedule(e), as `linear_scaling` says
 
-        During the warm-up the rate rises, step by step, from the one here to the scaled one: it is
-        multiplied by (1 - x) / replicas + x, with x the share of the warm-up that is done. Epochs
-        stay epochs: an epoch has fewer steps, and the schedule as many epochs.
+        During the warm-up the rate rises, step by step, from this run's rate to the scaled rate:
+        the scaled rate is multiplied by (1 - x) / replicas + x, where x is the completed share of
+        the warm-up. The run and its schedule keep their number of epochs; an epoch has fewer steps.
 
         Args:
-            replicas: `strategy.num_replicas_in_sync`, >= 1. With 1 it is this run.
+            replicas: `num_replicas_in_sync` of the distribution strategy, >= 1. 1 returns this run.
             warmup_epochs: Epochs of the warm-up, >= 0 and at most those of the run. 5 in the
-                source; 0 for a schedule that begins with a warm-up of its own.
+                source; 0 for a schedule that already begins with a warm-up.
 
         Raises:
             TypeError, ValueError: An argument is wrong, or the schedule counts in steps, of which
-                there would be fewer. It has to be a constant rate, or
+                there would be fewer. The schedule has to be a constant rate, or
                 `schedule.per_epoch(steps_per_epoch)` with the steps per epoch of this run; with a
-                warm-up, one that has an initial learning rate.
-            DatasetError: The dataset cannot be had, or is damaged.
+                warm-up it needs an initial learning rate.
+            DatasetError: The dataset is unavailable or damaged.
 
         Source: Goyal et al., Accurate, Large Minibatch SGD: Training ImageNet in 1 Hour (2017).
         """
@@ -148,8 +148,8 @@ class Run:
         if isinstance(schedule, Schedule):
             if not isinstance(schedule, PerEpoch) or schedule.steps_per_epoch != before:
                 raise ValueError(
-                    "schedule must be a constant rate, or count the epochs of the run, as by "
-                    f".per_epoch({before}). Received: schedule={schedule!r}"
+                    "schedule must be a constant rate, or count the epochs of the run: add "
+                    f".per_epoch({before}) to it. Received: schedule={schedule!r}"
                 )
             inner, smooth = schedule.schedule, schedule.smooth
         else:
@@ -168,20 +168,20 @@ class Run:
         return dataclasses.replace(self, schedule=scaled, batch_size=batch_size)
 
     def key(self) -> str:
-        """Returns a short hash of the run: equal for equal runs, and fit for a file's name.
+        """Returns a short hash of the run: equal for equal runs, and usable as a file name.
 
-        It counts what the model is, and not how the function that builds it is called: config,
-        compile settings, first weights, and code that is not Keras's. The function is called for
-        that, once or twice, and the digest is kept with this object.
+        The hash depends on the model, not on the name of the function that builds it: on config,
+        compile settings, first weights, and code that is not Keras's. To find these, the function
+        is called once or twice, and the digest is kept with this object.
 
         Raises:
-            TypeError, ValueError: The model is not one that can be trained, or is another one each
-                time that it is built.
+            TypeError, ValueError: The model cannot be trained, or the function builds a different
+                model each time.
         """
         what = self.description()
         policy = keras.config.dtype_policy().name
         if not isinstance(self.model, str):
-            # Not in a field: equal runs stay equal.
+            # Not in a field, so that equal runs stay equal.
             digests = self.__dict__.setdefault("_model_digests", {})
             if policy not in digests:
                 digests[policy] = model_digest(self.model, self.seed)
@@ -193,7 +193,7 @@ class Run:
 
 
 def require_dataset(dataset: Any) -> None:
-    """Raises a `TypeError` or `ValueError` unless it is a dataset or the name of one."""
+    """Raises a `TypeError` or `ValueError` unless the value is a dataset or the name of one."""
     names = ", ".join(datasets.NAMES)
     if isinstance(dataset, str):
         if dataset not in datasets.NAMES:
@@ -209,7 +209,7 @@ def require_dataset(dataset: Any) -> None:
 
 
 def require_run(run: Any) -> None:
-    """Raises a `TypeError` unless it is a `Run`."""
+    """Raises a `TypeError` unless the value is a `Run`."""
     if not isinstance(run, Run):
         raise TypeError(
             "run must be a Run, as keraslr.training.Run(name, schedule, dataset, model) makes it. "
@@ -221,22 +221,22 @@ def dataset_of(run: Run) -> Dataset:
     """Returns the dataset that the run is trained on, loaded.
 
     Raises:
-        DatasetError: It cannot be had, or is damaged.
+        DatasetError: The dataset is unavailable or damaged.
     """
     return run.dataset if isinstance(run.dataset, Dataset) else datasets.load(run.dataset)
 
 
 def model_of(run: Run) -> keras.Model:
-    """A new model of the kind that the run trains."""
+    """Returns a new model of the kind that the run trains."""
     if isinstance(run.model, str):
         return MODELS[run.model](initialization=run.initialization, seed=run.seed)
     return built_model(run.model, run.seed)
 
 
 def optimizer_of(run: Run, learning_rate: Any) -> keras.Optimizer:
-    """A new optimizer of the kind that the run has, at that rate or under that schedule."""
-    # A name that Keras does not count up: for each new name of a variable, TensorFlow keeps a
-    # kernel, and with it the variable's memory.
+    """Returns a new optimizer of the run's kind, with this rate or schedule."""
+    # A fixed name, to which Keras adds no number: for each new name of a variable, TensorFlow keeps
+    # a kernel, and with it the variable's memory.
     arguments = {"name": run.optimizer, **run.optimizer_arguments}
     return _optimizer(run.optimizer)(learning_rate=learning_rate, **arguments)
 
@@ -256,7 +256,7 @@ def _function_name(function: Callable[..., Any]) -> str:
 
 
 def _optimizer(name: Any) -> Any:
-    """The optimizer class of that name, or None."""
+    """Returns the optimizer class of that name, or None."""
     for place in (keras.optimizers, optimizers):
         kind = getattr(place, str(name), None)
         if isinstance(kind, type) and issubclass(kind, keras.Optimizer):

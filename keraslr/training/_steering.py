@@ -1,4 +1,4 @@
-"""The rate taken by hand: a schedule that gives way to it, and the note of it in the result."""
+"""Steering by hand: a schedule whose rate can be held, and the record of it in the result."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _NOT_HELD = -1.0
 
 
 class SteeredSchedule(keras.optimizers.schedules.LearningRateSchedule):
-    """schedule(step - first_step), or the rate that is held.
+    """A schedule whose rate is schedule(step - first_step), or a rate held by hand.
 
-    That one is a variable, since whatever else a schedule has is frozen in the graph.
+    The held rate is a variable, because all other values of a schedule are constants in the graph.
     """
 
     def __init__(self, schedule: Schedule | float, first_step: int):
@@ -30,11 +30,11 @@ class SteeredSchedule(keras.optimizers.schedules.LearningRateSchedule):
         self._held = keras.Variable(_NOT_HELD, trainable=False, dtype="float32", name="held_rate")
 
     def hold(self, rate: float | None) -> None:
-        """Gives this rate from the next step on; None gives the schedule's again."""
+        """Holds this rate from the next step on; None returns to the schedule's rate."""
         self._held.assign(_NOT_HELD if rate is None else rate)
 
     def __call__(self, step: Any) -> Any:
-        """The learning rate of an optimizer step."""
+        """Returns the learning rate of an optimizer step."""
         planned = self._schedule
         if isinstance(planned, Schedule):
             planned = planned(step - self._first_step)
@@ -42,12 +42,12 @@ class SteeredSchedule(keras.optimizers.schedules.LearningRateSchedule):
 
 
 def write_steering(result: Result, entry: list[Any] | None = None) -> None:
-    """Notes a step and the rate held from it on, and drops notes of steps that never came."""
+    """Records a step and the rate held from it on; drops records of steps not reached."""
     run, done = dict(result.run), len(result.loss)
     steered = [each for each in run.pop("steered", []) if each[0] < done]
     if entry is not None and entry[1] != (steered[-1][1] if steered else None):
         steered.append(entry)
     if steered:
         run["steered"] = steered
-    # Another dict, since somebody may be writing this one down.
+    # A new dict, because another thread may be saving the old one.
     result.run = run

@@ -1,4 +1,4 @@
-"""Training one run to its end, here or on several devices, resumed from a backup."""
+"""Training of one run to its end, on one device or several, resumed from a backup."""
 
 from __future__ import annotations
 
@@ -24,41 +24,41 @@ def train(
     on_progress: OnProgress | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> Result:
-    """Trains a model as described.
+    """Trains the model of a run to the run's end.
 
     The same run on the same machine gives the same numbers; on a GPU only after
-    `tf.config.experimental.enable_op_determinism()`. It may be called in a background thread: all
-    that Keras makes, it makes there.
+    `tf.config.experimental.enable_op_determinism()`. This function may be called in a background
+    thread: Keras then makes all its objects in that thread.
 
-    Under a strategy every step is one over the whole batch, of which each replica takes its part,
-    so that loss, accuracy, rate and update are those of one device, up to rounding. Not so where a
-    model has statistics of a batch, or dropout: each replica has its own.
+    With a distribution strategy every step covers the whole batch, of which each replica takes its
+    part, so that loss, accuracy, rate and update are those of one device, up to rounding. The
+    exception is a model with batch statistics or dropout: each replica has its own.
 
     Args:
-        run: What to train. Its `batch_size` is that of all replicas together; see
+        run: Run to train. Its `batch_size` is that of all replicas together; see
             `Run.on_replicas`.
         distribution_strategy: A synchronous `tf.distribute.Strategy`, such as `MirroredStrategy`
-            for the GPUs of a machine, or `MultiWorkerMirroredStrategy`, under which all workers
-            call this with the same run. None for one device.
-        backup: Folder in which the run is kept after each epoch, and from which another call with
-            the same run goes on, after a crash or a stop, with the same numbers. One that has
-            finished is not trained again, until its file is deleted. Of several workers only the
-            chief writes, and all have to see the folder.
-        on_progress: Called some five times a second, and after each epoch, with the steps done,
-            the steps in all, and the `Result` as it stands (do not change it).
-        should_stop: Asked as often; once it says True, the run ends.
+            for the GPUs of a machine, or `MultiWorkerMirroredStrategy`, with which all workers
+            call this function with the same run. None for one device.
+        backup: Folder in which the run is saved after each epoch. After a crash or a stop, another
+            call with the same run continues from there, with the same numbers. A finished run is
+            not trained again until its file is deleted. Of several workers only the chief writes,
+            and all need access to the folder.
+        on_progress: Called about five times a second, and after each epoch, with the steps done,
+            the total steps, and the current `Result` (do not change it).
+        should_stop: Called about as often; the run ends once it returns True.
 
     Returns:
-        The result. A loss that is not finite ends the run as "diverged", Ctrl-C as "interrupted":
-        what was done by then is in it.
+        The result. A loss that is not finite ends the run as "diverged", Ctrl-C as "interrupted";
+        the result then holds all steps done until then.
 
     Raises:
-        RuntimeError: Keras runs on another backend than TensorFlow.
-        TypeError, ValueError: The strategy is none that this can train under, has more replicas
-            than the batch examples, or the backup is damaged.
-        DatasetError: The dataset cannot be had, or is damaged.
+        RuntimeError: Keras runs on a backend other than TensorFlow.
+        TypeError, ValueError: The distribution strategy is not supported, or has more replicas than
+            the batch has examples, or the backup is damaged.
+        DatasetError: The dataset is unavailable or damaged.
         OSError: The backup cannot be written; the error names the path.
-        ClusterError: Another worker is gone. Start all again, and they go on from the backup.
+        ClusterError: Another worker is lost. Start all again: they continue from the backup.
     """
     require_run(run)
     for name, function in (("on_progress", on_progress), ("should_stop", should_stop)):
@@ -74,7 +74,7 @@ def train(
     data = dataset_of(run)
     result = Result({**run.description(), "dataset": data.name}, versions=versions())
     state = None
-    # By the dataset's own name: what "auto" means may change.
+    # With the dataset's real name, because the meaning of "auto" may change.
     named = run if isinstance(run.dataset, Dataset) else dataclasses.replace(run, dataset=data.name)
     kept = None if backup is None else Backup(backup, named)
     if kept is not None and (found := kept.read()) is not None:
@@ -98,7 +98,7 @@ def train(
         with _cluster.lost_workers_named(distribution_strategy):
             if _cluster.mean_over_workers(distribution_strategy, epochs) != epochs:
                 raise ValueError(
-                    "backup must be a folder that all workers see: they found different epochs. "
+                    "backup must be a folder that all workers share: they found different epochs. "
                     f"Received: backup={os.fspath(backup or '')!r}, {epochs} epochs here"
                 )
             trainer.advance(run.epochs - epochs, on_progress, should_stop, keep)
@@ -108,9 +108,9 @@ def train(
 
 
 def is_chief(distribution_strategy: tf.distribute.Strategy | None) -> bool:
-    """Whether this process is the one of a strategy's workers that writes results.
+    """Returns whether this process is the worker that writes results.
 
-    True without a strategy, and where all replicas are in one process.
+    True without a distribution strategy, and if all replicas are in one process.
     """
     if distribution_strategy is None:
         return True

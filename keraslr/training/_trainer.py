@@ -1,4 +1,4 @@
-"""What Python does around the loop: the epochs of a run, their record, and how it is stopped."""
+"""The Python part of training: the epochs of a run, their record, and the checks for a stop."""
 
 from __future__ import annotations
 
@@ -18,28 +18,30 @@ from keraslr.training._run import Run, model_of, optimizer_of
 
 
 class Trainer:
-    """The model, the optimizer and the loop of a run, which train some epochs at a time.
+    """The model, the optimizer and the loop of a run, for training some epochs at a time.
 
-    Keras makes all of it in the first call of `advance`, in whose thread.
+    Keras makes them in the first call of `advance`, in the thread of that call.
 
     Args:
-        run: What to train; its `epochs` do not matter here.
-        data: Its dataset.
-        result: What to write into. Its lists only grow. What it holds are whole epochs.
-        learning_rate: A function of the optimizer's step in place of the run's schedule.
+        run: Run to train; its `epochs` are not used here.
+        data: Dataset of the run.
+        result: Result to write into. It must hold whole epochs; its lists only grow.
+        learning_rate: Function of the optimizer's step that replaces the run's schedule.
         first_epoch: Number of the first epoch: the order of the examples depends on it.
-        state: What `state` of a trainer of such a run gave, to begin from; None for first weights.
-        distribution_strategy: A `tf.distribute.Strategy` to train under; None for one device.
+        state: State to start from, returned by `state` of a trainer of the same run; None for
+            first weights.
+        distribution_strategy: `tf.distribute.Strategy` to train with; None for one device.
 
     Attributes:
-        optimizer: None until it is made, and so is the model in the result.
-        made: Whether all is made that Keras makes.
-        released: Whether it was let go of again, but for its numbers.
-        steps: Steps there will be after the epochs that were asked for.
-        epochs_begun: Epochs of which a step was done, those before `first_epoch` included.
-        examples: Examples trained on.
-        test_steps: Per epoch: steps done when the test was made.
-        whole: Whether the weights are there, and are those after the last step in the result.
+        optimizer: Optimizer of the run; None until it is made. The same holds for the model in the
+            result.
+        made: Whether model, optimizer and loop are made.
+        released: Whether they were released again, except their numbers.
+        steps: Total steps after the requested epochs.
+        epochs_begun: Epochs with at least one step done, those before `first_epoch` included.
+        examples: Number of examples trained on.
+        test_steps: Per epoch: steps done at its test.
+        whole: Whether the weights exist, and are those after the last step in the result.
     """
 
     def __init__(
@@ -64,35 +66,35 @@ class Trainer:
         self._first_state = state
         self._loop: Any = None
         self._model: Any = None
-        self._strategy = distribution_strategy
+        self._distribution_strategy = distribution_strategy
         self._watch = _Stopwatch(result.wall_time)
 
     @property
     def steps_per_epoch(self) -> int:
-        """Optimizer steps of an epoch."""
+        """Optimizer steps per epoch."""
         return -(-len(self.data.x_train) // self.run.batch_size)
 
     @property
     def seconds(self) -> float:
-        """Wall time of `advance` so far, but for what `should_stop` took of it."""
+        """Wall time of `advance` so far, except the time spent in `should_stop`."""
         return self._watch.seconds
 
     def state(self) -> list[np.ndarray]:
-        """All numbers of the model and of the optimizer."""
+        """Returns all numbers of the model and of the optimizer."""
         if self.released:
             assert self._first_state is not None
             return list(self._first_state)
         return [keras.ops.convert_to_numpy(variable) for variable in self._variables()]
 
     def release(self) -> None:
-        """Lets go of model, optimizer and graphs, which the next `advance` makes again."""
+        """Releases model, optimizer and graphs; the next `advance` makes them again."""
         if self.made:
             self._first_state = self.state()
             self.made, self.released = False, True
             self._loop = self._model = self.optimizer = self.result.model = None
 
     def model(self) -> keras.Model:
-        """The model as it is now; a copy, where it was let go of."""
+        """Returns the current model; a copy if it was released."""
         return self._new_model() if self.released else self._model
 
     def advance(
@@ -102,14 +104,18 @@ class Trainer:
         should_stop: Callable[[], bool] | None = None,
         on_epoch: Callable[[], None] | None = None,
     ) -> None:
-        """Trains that many epochs more, as `train` does; `result.status` says how it ended.
+        """Trains N more epochs, as `train` does, and sets `result.status`.
 
-        An epoch that was broken off is not taken up again. Errors, and Ctrl-C, are passed on with
-        the result up to them. After each whole epoch, while its state is at hand, `on_epoch` is
-        called.
+        An unfinished epoch is not resumed. Errors and Ctrl-C are raised, and the result then holds
+        all steps before them. `on_epoch` is called after each whole epoch, while its state is
+        available.
         """
         result, result.status = self.result, "running"
-        scope = contextlib.nullcontext() if self._strategy is None else self._strategy.scope()
+        scope = (
+            contextlib.nullcontext()
+            if self._distribution_strategy is None
+            else self._distribution_strategy.scope()
+        )
         try:
             with self._watch.running(True), scope:
                 result.status = self._advanced(epochs, on_progress, should_stop, on_epoch)
@@ -126,7 +132,7 @@ class Trainer:
         def told() -> bool:
             with self._watch.running(False):
                 stop = should_stop is not None and should_stop()
-            return stop if self._strategy is None else self._any_worker(stop)
+            return stop if self._distribution_strategy is None else self._any_worker(stop)
 
         if not self.made:
             self._make_model()
@@ -141,7 +147,7 @@ class Trainer:
             if on_epoch is not None:
                 self._note_time()
                 on_epoch()
-        # As `fit` does at its end: with use_ema, the weights become their averages.
+        # As `fit` does at its end: with use_ema, the averages replace the weights.
         self.optimizer.finalize_variable_values(self._model.trainable_variables)
         return "finished"
 
@@ -158,12 +164,12 @@ class Trainer:
 
     def _make_loop(self) -> None:
         what = self._model, self.optimizer, self.data, self.run.batch_size
-        if self._strategy is None:
+        if self._distribution_strategy is None:
             self._loop = Loop(*what)
         else:
             from keraslr.training._distributed import ReplicatedLoop
 
-            self._loop = ReplicatedLoop(*what, self._strategy)
+            self._loop = ReplicatedLoop(*what, self._distribution_strategy)
         self.result.device = self._loop.device
         if self._first_state is not None:
             for variable, value in zip(self._variables(), self._first_state, strict=True):
@@ -173,19 +179,19 @@ class Trainer:
         self.released = False
 
     def _any_worker(self, stop: bool) -> bool:
-        """Whether one of the workers is to stop: none may go on alone."""
+        """Returns whether any worker has to stop: no worker can continue alone."""
         from keraslr.training._cluster import mean_over_workers
 
-        return mean_over_workers(self._strategy, float(stop)) > 0
+        return mean_over_workers(self._distribution_strategy, float(stop)) > 0
 
     def _variables(self) -> list[Any]:
         return [*self._model.variables, *self.optimizer.variables]
 
     def _epoch(self, on_progress: OnProgress | None, told: Callable[[], bool]) -> str:
-        """Trains an epoch into the result; returns the status after it."""
+        """Trains one epoch, records it in the result, and returns the status after it."""
         loop, result, epoch = self._loop, self.result, self.epochs_begun
         begin, first_of_epoch, done = self.seconds, len(result.loss), 0
-        # Of the seed and the epoch alone, so that an epoch can be run again by itself.
+        # From seed and epoch alone, so that a single epoch can be trained again.
         loop.shuffle(np.random.default_rng([self.run.seed, epoch]).permutation(loop.examples))
         while done < loop.steps_per_epoch:
             if told():
@@ -215,7 +221,7 @@ class Trainer:
                 return "stopped"
         sizes = loop.sizes(0, done)
         losses, accuracies = result.loss[first_of_epoch:], result.accuracy[first_of_epoch:]
-        # All at once, after the last that takes time: Ctrl-C leaves them of one length.
+        # All together, after the slow part, so that Ctrl-C leaves lists of one length.
         result.train_loss.append(float(np.average(losses, weights=sizes)))
         result.train_accuracy.append(float(np.average(accuracies, weights=sizes)))
         result.test_loss.append(test[0])
@@ -225,7 +231,7 @@ class Trainer:
         if on_progress is not None:
             self._note_time()
             on_progress(len(result.loss), self.steps, result)
-        # The last update of an epoch shows in no training loss of it.
+        # No training loss of an epoch shows the effect of its last update.
         return "running" if math.isfinite(test[0]) else "diverged"
 
     def _note_time(self) -> None:
@@ -234,10 +240,10 @@ class Trainer:
 
 
 class _Stopwatch:
-    """Adds up seconds.
+    """A stopwatch that can be paused.
 
     Attributes:
-        seconds: Seconds for which it ran.
+        seconds: Seconds for which the stopwatch ran.
     """
 
     def __init__(self, seconds: float = 0.0) -> None:
@@ -249,7 +255,7 @@ class _Stopwatch:
 
     @contextlib.contextmanager
     def running(self, runs: bool) -> Iterator[None]:
-        """Lets it run, or stand still, for a while."""
+        """Starts or pauses the stopwatch within the `with` block."""
         before = self._runs
         self._set(runs)
         try:
@@ -262,5 +268,5 @@ class _Stopwatch:
 
 
 def _short(values: np.ndarray) -> list[float]:
-    """Float32 numbers as the shortest decimals that are theirs: 0.3, not 0.30000001192092896."""
+    """Returns float32 numbers as their shortest decimals: 0.3, not 0.30000001192092896."""
     return [float(str(value)) for value in values]

@@ -1,4 +1,4 @@
-"""The browser and the servers, one of each for a file of tests."""
+"""Fixtures for the browser, the servers and their pages."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def browser():
 
 @pytest.fixture(scope="session")
 def artefacts() -> Path:
-    """Where the screenshots are kept."""
+    """Folder of the screenshots."""
     folder = Path(os.environ.get("KERASLR_SCREENSHOTS") or "build/screenshots")
     folder.mkdir(parents=True, exist_ok=True)
     return folder.absolute()
@@ -34,7 +34,7 @@ def artefacts() -> Path:
 
 @pytest.fixture(scope="module")
 def lab_server(tmp_path_factory, browser, quick_kernels):
-    """JupyterLab on an empty folder."""
+    """JupyterLab server on an empty folder."""
     folder = tmp_path_factory.mktemp("lab")
     server = Server(
         "jupyterlab", folder, "--no-browser", "--port={port}", "--allow-root",
@@ -48,7 +48,7 @@ def lab_server(tmp_path_factory, browser, quick_kernels):
 
 @pytest.fixture
 def lab(browser, lab_server, request, artefacts):
-    """Opens a notebook with these cells in JupyterLab."""
+    """Returns a function that opens a notebook with some cells in JupyterLab."""
     pages = []
 
     def opened(*cells: str, width: int = 1000) -> LabPage:
@@ -74,7 +74,7 @@ def lab(browser, lab_server, request, artefacts):
 
 @pytest.fixture
 def voila(browser, tmp_path, request, quick_kernels):
-    """Opens a page that Voila makes of a cell."""
+    """Returns a function that opens a Voila page made from a cell."""
     opened = []
 
     def page_of(cell: str, width: int = 1000) -> Watched:

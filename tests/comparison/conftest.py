@@ -1,4 +1,4 @@
-"""A small comparison that is made once."""
+"""A small comparison, run once for all tests."""
 
 from __future__ import annotations
 

@@ -244,12 +244,12 @@ def test_a_loss_that_json_has_no_number_for_is_not_reproduced(without_data):
 
 def test_missing_data_are_said_and_not_replaced(monkeypatch):
     def unreachable():
-        raise datasets.UnreachableError("cannot have airfoil_self_noise.dat: looked for /there")
+        raise datasets.UnreachableError("cannot load /there/airfoil_self_noise.dat")
 
     monkeypatch.setattr(datasets, "airfoil", unreachable)
     assert PART.jobs(Plan()) == []
     found = PART.findings(Plan(), [])
-    assert "looked for /there" in found.left_out
+    assert "cannot load /there" in found.left_out
     assert "no other data can replace" in found.left_out
     assert [*found.lines, *found.statements, *found.pictures] == []
 

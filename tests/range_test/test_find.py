@@ -152,7 +152,7 @@ def test_data_in_batches_are_gone_through_again(data):
 
 def test_a_generator_that_is_long_enough_will_do():
     assert len(find_learning_rate(network(), iter(list(PyData()) * 3), steps=15).losses) == 15
-    with pytest.raises(ValueError, match="each time it is gone through"):
+    with pytest.raises(ValueError, match="each time it is iterated over"):
         find_learning_rate(network(), iter(PyData()), steps=15)
 
 
@@ -290,8 +290,8 @@ def test_the_figure_of_a_linear_sweep_is_linear_and_one_without_a_fall_says_so()
         ({"x": 3.0}, TypeError, "x must be an array of examples"),
         ({"x": "data.csv"}, TypeError, "x must be an array of examples"),
         ({"y": [1, 2]}, TypeError, "y must be an array of examples"),
-        ({"x": PyData()}, ValueError, "y must be None where x comes in batches"),
-        ({"x": PyData(), "y": None, "batch_size": 5}, ValueError, "batch_size must be None where"),
+        ({"x": PyData()}, ValueError, "y must be None if x comes in batches"),
+        ({"x": PyData(), "y": None, "batch_size": 5}, ValueError, "batch_size must be None if"),
         ({"x": PyData(), "y": None, "sample_weight": Y}, ValueError, "sample_weight must be None"),
         ({"x": iter([]), "y": None}, ValueError, "x must hold batches"),
         ({"x": tf.data.Dataset.range(0), "y": None}, ValueError, "x must hold batches"),

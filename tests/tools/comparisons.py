@@ -1,4 +1,4 @@
-"""A small comparison, for tests to make and to look at."""
+"""The schedules and settings of a small comparison for tests."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The floors of the house: what may import what, from the ground up.
+"""The layers ("floors") of the project, from the lowest: which module may import which.
 
-A file imports from its own floor and from those below it. Run as a program, this prints the table
-that CONTRIBUTING shows.
+A file may import from its own floor and from lower floors. Run as a program, this file prints the
+table that CONTRIBUTING shows.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class Floor(NamedTuple):
-    """Modules and packages that stand on the same floor, and what they are for."""
+    """Modules and packages on the same floor, and their purpose."""
 
     rooms: tuple[str, ...]
     about: str
@@ -88,7 +88,7 @@ FLOORS = (
 
 
 def table() -> str:
-    """The floors as CONTRIBUTING shows them."""
+    """Returns the table of the floors, as CONTRIBUTING shows it."""
     lines = ["| floor | what is there |", "|---|---|"]
     for floor in FLOORS:
         rooms = ", ".join(f"`{room}`" for room in floor.rooms)
@@ -97,10 +97,10 @@ def table() -> str:
 
 
 def floor_of(module: str, floors: Iterable[Floor] = FLOORS) -> int | None:
-    """The floor of a module: that of the longest name in the table that it is, or is inside.
+    """Returns the floor of a module: that of the longest name in the table that contains it.
 
-    A package at the top of its tree, such as `keraslr`, stands for its own file alone: whatever
-    is inside has a name of its own in the table.
+    A top-level package, such as `keraslr`, means only its own file: each module inside has its own
+    entry in the table.
     """
     places = {room: n for n, floor in enumerate(floors) for room in floor.rooms}
     if module in places:
@@ -112,7 +112,7 @@ def floor_of(module: str, floors: Iterable[Floor] = FLOORS) -> int | None:
 
 
 def files(root: Path = ROOT, packages: Iterable[str] = ("keraslr", "widgets")) -> dict[str, Path]:
-    """Every file of the packages by the name of its module."""
+    """Returns every file of the packages by the name of its module."""
     found = {}
     for package in packages:
         for path in sorted((root / package).rglob("*.py")):
@@ -122,11 +122,11 @@ def files(root: Path = ROOT, packages: Iterable[str] = ("keraslr", "widgets")) -
 
 
 def imports(modules: Mapping[str, Path]) -> dict[str, dict[str, int]]:
-    """Which modules each one imports, with the line of the first such import.
+    """Returns the modules that each module imports, with the line of the first such import.
 
-    Imports count wherever they are written: inside functions and for type checkers, too. What a
-    package's `__init__` defines or imports is taken from that file; that Python also loads the
-    packages around a module does not count.
+    All imports count, also inside functions and for type checkers. An import of a name that a
+    package's `__init__` defines or imports counts as an import of that file; that Python also loads
+    the parent packages of a module does not count.
     """
     return {
         module: _imported(ast.parse(path.read_text(encoding="utf-8")), module, path, modules)
@@ -152,14 +152,14 @@ def _imported(
         else:
             continue
         for name in names:
-            # A module of its own, `__init__` asking for a name of the same file, is no import.
+            # A name from the same file, as in an `__init__`, is not an import.
             if name in modules and name != module:
                 found[name] = min(node.lineno, found.get(name, node.lineno))
     return found
 
 
 def circles(graph: Mapping[str, Iterable[str]]) -> list[list[str]]:
-    """Sets of modules of which each imports every other one, directly or through others."""
+    """Returns sets of modules that import each other, directly or through other modules."""
     reached = {module: _reached(module, graph) for module in graph}
     found = {
         tuple(sorted(other for other in reached[module] if module in reached[other]))

@@ -1,9 +1,10 @@
 """A training process for the tests to kill: `python interrupted_run.py FOLDER [EPOCH BATCH]`.
 
-It trains each kind of run in a folder of its own. Started again it goes on where Keras's backups
-are. After each epoch it appends what was applied and decided to KIND/epochs.jsonl; at the end it
-writes KIND/weights. In the middle of the given epoch of one kind it goes over to the next one, and
-in that of the last it says so and waits: whoever kills it then interrupts all of them at once.
+The program trains each kind of run in a separate folder. Started again, it continues from Keras's
+backups. After each epoch it appends the applied rates and the decisions to KIND/epochs.jsonl; at
+the end it writes KIND/weights. In the middle of the given epoch of one kind it starts the next
+kind; in the middle of the last kind's epoch it prints "waiting" and waits. A kill at that point
+interrupts all kinds at once.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from keraslr.callbacks import LearningRateLogger, ReduceLROnPlateau
 
 EPOCHS = 9
 SCHEDULE = keraslr.CosineAnnealingLR(0.5, T_max=200, eta_min=0.01).with_warmup(30)
-# Rates and what the rule monitors. The backup comes before or after the rule.
+# Rate and monitored metric of each kind. The backup comes before or after the rule.
 KINDS = {
     "plateau on a schedule, backup first": (SCHEDULE, "val_loss"),
     "plateau on a constant, backup last": (0.5, "loss"),
@@ -48,7 +49,7 @@ class Record(keras.callbacks.Callback):
 
 
 class Leave(keras.callbacks.Callback):
-    """Calls something in the middle of an epoch."""
+    """Calls a function in the middle of an epoch."""
 
     def __init__(self, epoch, batch, call):
         super().__init__()
@@ -82,7 +83,7 @@ def run(folder: Path, kind: str, leave: Leave | None = None) -> None:
     rate, monitor = KINDS[kind]
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.SGD(rate, momentum=0.9), loss)
-    # So strict that it reduces some three times, and rests between.
+    # So strict that the rule reduces about three times, with cooldowns in between.
     rule = ReduceLROnPlateau(
         monitor, factor=0.5, patience=0, threshold=0.4, cooldown=1, min_lr=1e-3
     )
@@ -103,7 +104,7 @@ def run(folder: Path, kind: str, leave: Leave | None = None) -> None:
 
 
 def run_all(folder: Path, kinds: list[str], *at: int) -> None:
-    """One kind after another; with a place to leave them at, one inside the other."""
+    """Runs one kind after another; with a place to leave, each inside the one before."""
     if not at:
         for kind in kinds:
             run(folder / kind, kind)

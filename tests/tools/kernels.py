@@ -1,9 +1,10 @@
-"""Jupyter kernels that are there at once, for the tests that run notebooks.
+"""Jupyter kernels that start at once, for the tests that run notebooks.
 
-A server of Jupyter starts this file in place of `ipykernel_launcher`, as the kernel specification
-says that `kernel_path` writes. It asks the tests for a kernel, over a socket. They make its process
-as they make those of `programs`: by forking one that has TensorFlow imported, which a kernel would
-take ten seconds for. Signals are passed on, and the kernel ends with whom it was started for.
+A Jupyter server starts this file instead of `ipykernel_launcher`, because of the kernel
+specification that `kernel_path` writes. The file requests a kernel from the tests, over a socket.
+The tests create its process like those of `programs`, by forking a process with TensorFlow
+already imported: the import would take ten seconds. Signals are passed on to the kernel, and the
+kernel ends together with the process that requested it.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _SOCKET = "KERASLR_TEST_KERNELS"
 
 @contextlib.contextmanager
 def kernel_path(folder: Path):
-    """A folder for JUPYTER_PATH, with a specification of such kernels in it."""
+    """Yields a folder for JUPYTER_PATH that holds the specification of these kernels."""
     specification = {
         "argv": [sys.executable, "-S", __file__, "-f", "{connection_file}"],
         "display_name": "Python 3",
@@ -56,7 +57,7 @@ def _serve(listener, made):
 
 
 def _follow(connection, made):
-    """Makes the kernel that is asked for, and is there between it and its launcher."""
+    """Creates the requested kernel, and connects it with its launcher until one of them ends."""
     from programs import forked  # not in the process that Jupyter starts, which imports nothing
 
     with connection:
@@ -68,7 +69,7 @@ def _follow(connection, made):
         os.close(err)
         ended = threading.Thread(target=_tell, args=(process, connection), daemon=True)
         ended.start()
-        # A byte is a signal to pass on; the end of the connection is that of the launcher.
+        # A byte is a signal to pass on; the connection ends with the launcher.
         while number := connection.recv(1):
             os.kill(process.pid, number[0])
         process.kill()
@@ -83,14 +84,14 @@ def _tell(process, connection):
 
 
 def _run(asked):
-    """The kernel."""
+    """Runs the kernel."""
     os.chdir(asked["folder"])
     sys.argv = ["ipykernel_launcher", *asked["arguments"]]
     sys.path[:0] = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
     import matplotlib
     from ipykernel import kernelapp
 
-    # Matplotlib asks the environment once, when it is imported.
+    # Matplotlib reads the environment only once, at its import.
     matplotlib.rcParams["backend"] = "module://matplotlib_inline.backend_inline"
     kernelapp.launch_new_instance()
 
@@ -99,7 +100,7 @@ def _run(asked):
 
 
 def main() -> int:
-    """Asks for a kernel and waits for its end."""
+    """Requests a kernel and waits for its end."""
     connection = socket.socket(socket.AF_UNIX)
     connection.connect(os.environ[_SOCKET])
     signal.signal(signal.SIGINT, lambda number, _: connection.sendall(bytes([number])))

@@ -1,8 +1,8 @@
-"""A model whose weights say which rate each optimizer step applied.
+"""A model whose weights show the rate that each optimizer step applied.
 
-Example n of the data is the nth unit vector, so that step n, on that example alone, changes weight
-n and no other. The weights begin at zero and the gradient of the hinge loss is exactly 1 there;
-after one epoch of plain SGD weight n is minus the rate of step n, with nothing rounded in between.
+Example n of the data is the nth unit vector, so that step n, on that example alone, changes only
+weight n. The weights start at zero, where the gradient of the hinge loss is exactly 1; after one
+epoch of plain SGD, weight n is minus the rate of step n, without rounding.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 STEPS = 40
-# Within which our values equal those of another library.
+# Tolerances for equality with the values of another library.
 RELATIVE, ABSOLUTE = 2e-6, 1e-9
 
 BACKEND = keras.backend.backend()
@@ -20,17 +20,17 @@ on_tensorflow = pytest.mark.backends("tensorflow")
 # `steps_per_execution`, and steps compiled as a whole without a C++ compiler.
 not_on_torch = pytest.mark.backends("tensorflow", "jax")
 
-# Who may compile a training step, with the value of `jit_compile`.
+# Compilers of a training step, with the value of `jit_compile`.
 COMPILERS = {
     "tensorflow": {"grappler": False, "xla": True},
     "jax": {"xla": True},
     "torch": {"nobody": False},
 }[BACKEND]
 compilers = pytest.mark.parametrize("jit_compile", COMPILERS.values(), ids=COMPILERS)
-# The one that takes the least time for a short run.
+# The compiler that is fastest for a short run.
 QUICKLY = {"jit_compile": next(iter(COMPILERS.values()))}
 
-# How an update outside of `fit` may be run; see `compiled_step`.
+# Modes of an update outside of `fit`; see `compiled_step`.
 STEP_MODES = {
     "tensorflow": ["eager", "graph", "xla"],
     "jax": ["eager", "xla"],
@@ -39,25 +39,25 @@ STEP_MODES = {
 
 
 def thinned(cases, every=6, tensorflow=1):
-    """All of them under TensorFlow and each sixth under the others, or as many as is said.
+    """Returns all cases on TensorFlow, and every sixth on the other backends (or every Nth).
 
-    For what is the same code for all, run in ways that are tested for themselves: TensorFlow takes
-    half a second of a processor to compile a training step, and JAX a whole one.
+    For cases that share their code, and whose ways to run are tested separately: TensorFlow takes
+    half a second of processor time to compile a training step, and JAX takes a second.
     """
     keys = list(cases)[:: tensorflow if BACKEND == "tensorflow" else every]
     return {key: cases[key] for key in keys} if isinstance(cases, dict) else keys
 
 
 def array(tensor):
-    """Of a tensor or variable of any backend."""
+    """Returns a tensor or variable of any backend as a NumPy array."""
     return keras.ops.convert_to_numpy(tensor)
 
 
 def read_at(schedule, steps):
-    """The rates of some steps, as an array.
+    """Returns the rates of some steps, as an array.
 
-    They are computed among as many others as make them 256: for each new shape JAX compiles every
-    operation anew.
+    The steps are padded to a multiple of 256, because JAX compiles every operation again for each
+    new shape.
     """
     steps = np.asarray(steps)
     full = np.zeros(-(-steps.size // 256) * 256, np.int64)
@@ -83,24 +83,24 @@ def compiled(optimizer, size=STEPS, **arguments):
 
 
 def fit(model, first=0, last=STEPS, size=STEPS, **arguments):
-    """One epoch over these examples, one a step."""
+    """Trains one epoch over these examples, one per step."""
     x, y = unit_vectors(first, last, size)
     arguments = {"epochs": 1, "batch_size": 1, "shuffle": False, "verbose": 0, **arguments}
     return model.fit(x, y, **arguments)
 
 
 def applied(model):
-    """The rate of each step, read off the weights."""
+    """Returns the rate of each step, read from the weights."""
     return -model.get_weights()[0][:, 0]
 
 
 def examples(count):
-    """How many Hypothesis draws: a quarter under the other backends, by the same reasoning."""
+    """Returns the number of Hypothesis examples: a quarter on other backends, as in `thinned`."""
     return count if BACKEND == "tensorflow" else count // 4
 
 
 def compiled_step(step, mode, variables):
-    """A function of one tensor, compiled. `variables()` are those that it reads and writes."""
+    """Compiles a function of one tensor. `variables()` returns those it reads and writes."""
     if mode == "eager":
         return step
     if BACKEND == "tensorflow":

@@ -1,4 +1,4 @@
-"""What tests of the panels share: reading what a panel says, and ticking as a page does."""
+"""Helpers for tests of the panels: reading texts, and ticking as a page does."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from widgets import TrainingPanel
 
 
 def text(widget):
-    """What an HTML widget says."""
+    """Returns the text of an HTML widget."""
     return html.unescape(re.sub("<[^>]*>", "", widget.value))
 
 
@@ -21,10 +21,10 @@ def is_picture(widget):
 
 
 def ticking(panel, until):
-    """Ticks as a page would, until something is so."""
+    """Ticks as a page would, until a condition holds."""
     end = time.monotonic() + PATIENCE
     while not until():
-        assert time.monotonic() < end, f"it did not come about; {text(panel.message)}"
+        assert time.monotonic() < end, f"timeout; the panel says: {text(panel.message)}"
         time.sleep(0.02)
         if panel.clock.on:
             panel._tick()
@@ -37,12 +37,12 @@ def ended(panel):
 
 
 def at_step(panel, step):
-    """Ticks until the run has done that many steps."""
+    """Ticks until the run has done N steps."""
     ticking(panel, lambda: len(panel.run.result.loss) >= step)
 
 
 def learning(**settings):
-    """A training panel whose LeNet learns the digits."""
+    """Returns a training panel whose LeNet learns the digits."""
     panel = TrainingPanel(**{"dataset": "digits", "epochs": 2, "batch_size": 64} | settings)
     panel.form.controls["initial_learning_rate"].value = 0.05
     return panel

@@ -1,7 +1,7 @@
-"""The tables of the porting pages: read, and their lines run in the libraries they are from.
+"""The tables of the porting pages, and the values of their lines in the other libraries.
 
-Needs NumPy only; a library is imported when one of its lines is run. Never keraslr: the golden
-values that come of this must not depend on what they are there to check.
+Needs only NumPy; a library is imported when one of its lines is run. keraslr is never imported: the
+golden values must not depend on the code that they check.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy as np
 
 PAGES = Path(__file__).resolve().parents[2] / "docs" / "porting"
 
-# Each library by the heading of its column, which is the name that its users know it by.
+# Each library by the heading of its column, which is its usual name.
 LIBRARIES = {
     "PyTorch": "torch",
     "transformers": "transformers",
@@ -41,10 +41,10 @@ class Line:
     """A row of a table.
 
     Attributes:
-        library: Name of the module that `theirs` is from.
+        library: Module of the expression `theirs`.
         theirs, ours: The two expressions.
-        steps: For how many steps they are compared.
-        remark: What the page says beside them.
+        steps: Number of compared steps.
+        remark: Remark of the page.
     """
 
     library: str
@@ -55,19 +55,19 @@ class Line:
 
     @property
     def deviation(self) -> float:
-        """The largest difference that the remark admits; 0 for a line that is ported exactly."""
+        """Largest difference that the remark allows; 0 for an exact port."""
         found = _DEVIATION.search(self.remark)
         return float(found.group(1)) if found else 0.0
 
 
 def page(library: str) -> str:
-    """The text of a library's porting page."""
+    """Returns the text of a library's porting page."""
     names = {module: name for name, module in LIBRARIES.items()}
     return (PAGES / f"{names[library].lower()}.md").read_text(encoding="utf-8")
 
 
 def lines() -> list[Line]:
-    """Every row of every table of the porting pages that has a column `keraslr`."""
+    """Returns all rows of the tables of the porting pages that have a column `keraslr`."""
     return [line for library in LIBRARIES.values() for line in _lines(page(library))]
 
 
@@ -87,12 +87,12 @@ def _lines(text: str) -> Iterator[Line]:
 
 
 def importable() -> list[str]:
-    """The libraries that are installed here."""
+    """Returns the installed libraries."""
     return [name for name in LIBRARIES.values() if importlib.util.find_spec(name)]
 
 
 def rates(line: Line) -> np.ndarray:
-    """What the library itself gives in each step, computed in double precision."""
+    """Returns the library's own rate in each step, computed in double precision."""
     return {
         "torch": _stepped,
         "transformers": _stepped,
@@ -103,7 +103,7 @@ def rates(line: Line) -> np.ndarray:
 
 
 def schedules(library: str) -> list[str]:
-    """The names of all schedules that a library has, so that the pages can be complete."""
+    """Returns the names of all schedules of a library, to check that a page is complete."""
     match library:
         case "torch":
             module = importlib.import_module("torch.optim.lr_scheduler")
@@ -127,12 +127,12 @@ def schedules(library: str) -> list[str]:
 
 
 def version(library: str) -> str:
-    """The release of an installed library."""
+    """Returns the release of an installed library."""
     return importlib.metadata.version(library).partition("+")[0]
 
 
 def _stepped(line: Line) -> np.ndarray:
-    """A scheduler of torch's kind: stepped after each update."""
+    """Returns the rates of a torch scheduler, which steps after each update."""
     torch = importlib.import_module("torch")
     names = vars(torch.optim.lr_scheduler)
     if line.library == "transformers":
@@ -149,7 +149,7 @@ def _stepped(line: Line) -> np.ndarray:
 
 
 def _stepped_with_time(line: Line) -> np.ndarray:
-    """A scheduler of timm's kind: told the time of the update that comes."""
+    """Returns the rates of a timm scheduler, which receives the time of the next update."""
     optimizer = _torch_optimizer(importlib.import_module("torch"))
     names = vars(importlib.import_module("timm.scheduler"))
     scheduler = _evaluated(line.theirs, names, optimizer=optimizer)
@@ -175,7 +175,7 @@ def _called_optax(line: Line) -> np.ndarray:
 
 def _called_keras(line: Line) -> np.ndarray:
     keras = importlib.import_module("keras")
-    # A schedule of Keras's computes in the type of its rate, and that of a Python float is float32.
+    # A Keras schedule computes in the type of its rate; for a Python float that is float32.
     text = ast.unparse(_Doubles().visit(ast.parse(line.theirs, mode="eval")))
     schedule = _evaluated(text, vars(keras.optimizers.schedules), float64=np.float64)
     seen = [keras.ops.convert_to_numpy(schedule(np.int64(step))) for step in range(line.steps)]
@@ -184,7 +184,7 @@ def _called_keras(line: Line) -> np.ndarray:
 
 
 class _Doubles(ast.NodeTransformer):
-    """Writes float64(0.1) for 0.1."""
+    """Replaces 0.1 with float64(0.1)."""
 
     def visit_Constant(self, node: ast.Constant) -> ast.expr:
         if not isinstance(node.value, float):
@@ -198,5 +198,5 @@ def _torch_optimizer(torch: Any) -> Any:
 
 
 def _evaluated(text: str, names: dict[str, Any], **more: Any) -> Any:
-    """The expression of a table, with a library's names. The tables are this project's own."""
+    """Evaluates an expression of this project's own tables, with the names of a library."""
     return eval(text, {**names, **more})

@@ -1,8 +1,8 @@
-"""Python programs for tests to start, to kill, and to hear of, each in a process of its own.
+"""Python programs that tests start, kill and read the output of, each in a separate process.
 
-Where they can, they come from a server that has TensorFlow imported and forks: what a test is
-about is then done a moment later, and not after the seconds of an import. What a program does
-while it starts, or leaves to its interpreter's end, needs `subprocess` instead.
+Where possible, a server with TensorFlow already imported forks the processes: they start at once,
+without the seconds of an import. Tests of a program's start, or of the end of its interpreter, need
+`subprocess` instead.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ HERE = Path(__file__).parent
 
 
 class Program:
-    """A process like that of `python ARGUMENTS`, with the part of `subprocess.Popen` used here."""
+    """A process like `python ARGUMENTS`, with the part of `subprocess.Popen` that tests use."""
 
     def __init__(self, *arguments, environment=None):
         self._folder = tempfile.TemporaryDirectory()
@@ -44,7 +44,7 @@ class Program:
         self._process.kill()
 
     def finished(self, status=0):
-        """What it printed, once it has ended; an error, with what it said, for another status."""
+        """Waits for the end and returns the output; fails with stderr for another exit status."""
         late = threading.Timer(PATIENCE, self.kill)
         late.start()
         with self.stdout:
@@ -57,11 +57,11 @@ class Program:
 
 
 def forked(function, arguments, environment, out, err):
-    """A process that calls the function with the arguments, as one that was started anew.
+    """Starts a process that calls the function with the arguments, as in a new program.
 
     Args:
-        environment: All of its environment.
-        out, err: File descriptors that it prints to.
+        environment: Whole environment of the process.
+        out, err: File descriptors for its output.
     """
     process = _context().Process(
         target=_call, args=(function, arguments, environment, _End(out), _End(err))
@@ -71,17 +71,17 @@ def forked(function, arguments, environment, out, err):
 
 
 def _context():
-    """How processes are made: on Linux by a server that has imported what most programs need."""
+    """Returns the context for processes: on Linux, a server with the usual imports done."""
     if sys.platform != "linux":
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    # TensorFlow bears a fork as long as it has not computed, and a server only imports.
+    # TensorFlow survives a fork before its first computation, and the server only imports it.
     context.set_forkserver_preload(["tensorflow", "keraslr.training"])
     return context
 
 
 class _End:
-    """A file descriptor that goes along to a new process."""
+    """A file descriptor that is passed to a new process."""
 
     def __init__(self, number):
         self.number = number

@@ -1,11 +1,11 @@
-"""Training on several devices, for the tests to start:
+"""Training on several devices, as a program that tests start:
 
     python replicas.py devices FOLDER                         two CPU devices in one process
     python replicas.py worker FOLDER INDEX ADDRESSES [EPOCH]  one of several processes
 
-The first trains on one device and on both, and writes each result to FOLDER/NAME.json. The second
-writes FOLDER/result-INDEX.json, and kills itself in the middle of the given epoch, if its slices
-are short enough.
+`devices` trains on one device and on both, and writes each result to FOLDER/NAME.json. `worker`
+writes FOLDER/result-INDEX.json; with EPOCH it kills itself in the middle of that epoch, if its
+slices are short enough.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ import keraslr
 from keraslr.training import ClusterError, Run, is_chief, train
 from keraslr.training._loop import SLICE_STEPS
 
-STEPS = 23  # of an epoch of 1437 examples by 64; the last one is of 29
-# As on one device: clipped by the norm of the gradient over the whole batch, whoever takes which
-# part of it, and so that it does clip.
+STEPS = 23  # per epoch, of 1437 examples in batches of 64; the last batch has 29
+# The gradient over the whole batch is clipped by its norm, as on one device, regardless of the
+# division among replicas. The limit is low enough for clipping to occur.
 LENET = Run(
     "lenet", keraslr.CosineAnnealingLR(0.1, T_max=4).per_epoch(STEPS), dataset="digits", epochs=3,
     batch_size=64, optimizer_arguments={"momentum": 0.9, "global_clipnorm": 0.5},
@@ -33,7 +33,7 @@ LENET = Run(
 
 
 def penalized(seed):
-    """A network with a loss of its own."""
+    """Returns a network with a regularization loss."""
     return keras.Sequential(
         [
             keras.Input((28, 28, 1)),
@@ -66,7 +66,7 @@ def devices(folder: Path) -> None:
         train(run).save(folder / f"{name} on one.json")
         train(run, distribution_strategy=strategy).save(folder / f"{name} on both.json")
     seen: list[int] = []
-    # Within the third epoch, whatever the length of the other runs' slices.
+    # To stop within the third epoch, independent of the slice length of the other runs.
     before = os.environ.get(SLICE_STEPS, "")
     os.environ[SLICE_STEPS] = "5"
     train(

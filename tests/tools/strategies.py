@@ -1,4 +1,4 @@
-"""Hypothesis strategies: schedules with accepted settings, and steps at which to look at them."""
+"""Hypothesis strategies: schedules with accepted settings, and steps to check them at."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LONGEST = 2**30 - 1
 LAST_STEP = 10**9
 
 RATES = st.sampled_from([1e-12, 0.1, 1e6]) | st.floats(-12, 6).map(lambda power: 10.0**power)
-# For schedules made of schedules: rates whose products stay far from the ends of float32.
+# For schedules made of schedules: rates whose products stay far from the limits of float32.
 MODERATE_RATES = st.sampled_from([0.1, 1.0]) | st.floats(-4, 1).map(lambda power: 10.0**power)
 SHARES = st.sampled_from([0.0, 1.0]) | st.floats(0, 1).filter(lambda share: not 0 < share < 1e-30)
 MOMENTA = st.sampled_from([0.0, 0.9, 0.99]) | st.floats(0.01, 0.999)
@@ -24,14 +24,14 @@ GAMMAS = DECAYS | st.sampled_from([2.0, 10.0]) | st.floats(1.0, 1.001) | st.floa
 
 
 def lengths(least: int = 1, most: int = LONGEST) -> st.SearchStrategy[int]:
-    """Ticks: mostly few, sometimes so many that a float32 cannot tell them apart."""
+    """Draws a number of ticks: mostly small, sometimes too large for float32 to resolve."""
     corners = [n for n in (least, 2**24, 2**24 + 1, most) if n <= most]
     short = st.integers(least, min(50, most))
     return short | st.integers(least, most) | st.sampled_from(corners)
 
 
 def increasing(least: int, most: int, count: int) -> st.SearchStrategy[tuple[int, ...]]:
-    """Distinct ticks in order."""
+    """Draws distinct ticks in increasing order."""
     ticks = st.lists(lengths(least, most), min_size=count, max_size=count, unique=True)
     return ticks.map(lambda drawn: tuple(sorted(drawn)))
 
@@ -42,7 +42,7 @@ def accepted(
     gammas: st.SearchStrategy[float] = GAMMAS,
     momentum: bool = True,
 ) -> dict[type, st.SearchStrategy[keraslr.Schedule]]:
-    """For each class that is no combinator, schedules with settings from all that it accepts."""
+    """Returns, for each class that is not a combinator, schedules with all accepted settings."""
     ticks, or_none, minimum = lengths(1, most), lengths(0, most), st.just(0.0) | rates
 
     @st.composite
@@ -75,7 +75,7 @@ def accepted(
 
     @st.composite
     def cycled_momentum(draw):
-        # A cycle that grows has a momentum below 0.
+        # A growing cycle would have a momentum below 0.
         kinds = accepted(rates, most, DECAYS, momentum=False)
         cycle = draw(kinds[keraslr.CyclicLR] | kinds[keraslr.OneCycleLR])
         low, high = sorted([draw(MOMENTA), draw(MOMENTA)])
@@ -147,20 +147,20 @@ def accepted(
 def compositions(
     depth: int = 4, gammas: st.SearchStrategy[float] = GAMMAS
 ) -> st.SearchStrategy[keraslr.Schedule]:
-    """Schedules within schedules, up to `depth` of them around the innermost."""
+    """Draws nested schedules, with up to `depth` of them around the innermost."""
     return st.integers(0, depth).flatmap(lambda levels: _nested(levels, gammas))
 
 
 def _nested(depth: int, gammas: st.SearchStrategy[float]) -> st.SearchStrategy[keraslr.Schedule]:
     if depth == 0:
         return st.one_of(*accepted(MODERATE_RATES, 60, gammas).values())
-    # One branch as deep as asked, the others shallow: a full tree would hold dozens.
+    # One branch of full depth, the others shallow: a full tree would hold dozens of schedules.
     deep, shallow = _nested(depth - 1, gammas), _nested(0, gammas)
     return wrapped(deep) | sequences(deep, shallow) | chains(gammas)
 
 
 def wrapped(inner: st.SearchStrategy[keraslr.Schedule]) -> st.SearchStrategy[keraslr.Schedule]:
-    """One schedule with a combinator around it."""
+    """Draws a schedule with a combinator around it."""
     bounds = st.tuples(st.just(0.0) | MODERATE_RATES, MODERATE_RATES).map(sorted)
     return st.one_of(
         st.builds(keraslr.PerEpoch, inner, st.integers(1, 20), st.booleans()),
@@ -188,14 +188,14 @@ def sequences(
     first: st.SearchStrategy[keraslr.Schedule],
     others: st.SearchStrategy[keraslr.Schedule],
 ) -> keraslr.SequentialLR:
-    """Schedules one after another."""
+    """Draws a sequence of schedules."""
     parts = [draw(first), *draw(st.lists(others, max_size=2))]
     return keraslr.SequentialLR(parts, draw(increasing(1, 60, len(parts) - 1)))
 
 
 @st.composite
 def chains(draw, gammas: st.SearchStrategy[float] = GAMMAS) -> keraslr.ChainedScheduler:
-    """Schedules that share an initial rate, some within a combinator that keeps it."""
+    """Draws a chain of schedules with one initial rate, some in a combinator that keeps it."""
     rate = draw(MODERATE_RATES)
     kinds = accepted(st.just(rate), 60, gammas)
     without = (
@@ -212,7 +212,7 @@ def chains(draw, gammas: st.SearchStrategy[float] = GAMMAS) -> keraslr.ChainedSc
 
 @st.composite
 def steps_near(draw, schedule: keraslr.Schedule, last: int = LAST_STEP) -> list[int]:
-    """Steps up to `last`: the schedule's own turning points, their neighbours, and any others."""
+    """Draws steps up to `last`: turning points of the schedule, their neighbours, and others."""
     marks = {0, 2**24, last}
     timed = schedule.schedule if isinstance(schedule, keraslr.CycledMomentum) else schedule
     for field in dataclasses.fields(timed):
@@ -252,6 +252,6 @@ def _examples() -> dict[str, keraslr.Schedule]:
     return schedules
 
 
-# One schedule of every class, and more where a class has several shapes; all are still changing
-# within their first 40 steps.
+# One schedule of every class, and more for a class with several shapes; all change within their
+# first 40 steps.
 EXAMPLES = _examples()

@@ -1,17 +1,17 @@
-"""How tests wait: for an event, however long a busy machine takes to bring it about."""
+"""Waiting in tests: for an event, however long a busy machine needs for it."""
 
 from __future__ import annotations
 
 import threading
 import time
 
-# Seconds until what did not come about is taken for what never will. No test is about it: whatever
-# takes so long hangs, also on a slow machine that has other work.
+# Seconds until a test gives up. No test depends on the value: work that takes this long hangs, even
+# on a slow and busy machine.
 PATIENCE = 600.0
 
 
-def until(true, said=lambda: "it did not come about"):
-    """Waits until a function's answer is true; an error says why, where it never is."""
+def until(true, said=lambda: "timeout while waiting"):
+    """Waits until a function returns true; fails with a message after the timeout."""
     end = time.monotonic() + PATIENCE
     while not true():
         assert time.monotonic() < end, said()
@@ -19,7 +19,7 @@ def until(true, said=lambda: "it did not come about"):
 
 
 class Gate:
-    """Holds a thread up until it is opened."""
+    """A gate that blocks a thread until the gate is opened."""
 
     def __init__(self):
         self.reached, self.opened = threading.Event(), threading.Event()
@@ -30,8 +30,9 @@ class Gate:
 
 
 def hold_slice(monkeypatch, number, run=0):
-    """The gate before one slice of one run, both counted from 0 in the order that they begin in."""
-    from keraslr.training._loop import Loop  # and not above: other backends' tests wait, too
+    """Returns a gate before one slice of one run, both counted from 0 in their starting order."""
+    # Not at the top of the file: tests of other backends use this module, too.
+    from keraslr.training._loop import Loop
 
     gate, begun, slice_ = Gate(), {}, Loop.slice
 
@@ -47,7 +48,7 @@ def hold_slice(monkeypatch, number, run=0):
 
 
 def slices_begun(monkeypatch):
-    """A list that grows with each slice of any run that begins, by its first step."""
+    """Returns a list to which each starting slice of any run adds its first step."""
     from keraslr.training._loop import Loop
 
     begun, slice_ = [], Loop.slice

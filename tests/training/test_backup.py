@@ -59,5 +59,5 @@ def test_a_run_that_was_killed_goes_on_from_its_backup(tmp_path, slices_of):
 def test_a_damaged_backup_is_named(tmp_path, content):
     run = Run("it", 0.1, **SMALL)
     (tmp_path / f"{run.key()}.npz").write_bytes(content)
-    with pytest.raises(ValueError, match=rf"{run.key()}\.npz is no backup of a run"):
+    with pytest.raises(ValueError, match=rf"{run.key()}\.npz is not a backup of a run"):
         train(run, backup=tmp_path)

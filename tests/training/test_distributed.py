@@ -87,7 +87,7 @@ def test_a_stopped_run_goes_on_from_its_backup_with_the_same_numbers(devices):
 
 def test_a_batch_must_hold_an_example_for_each_replica(devices):
     printed, _ = devices
-    assert "batch_size must hold an example for each replica." in printed
+    assert "batch_size must be at least the number of replicas." in printed
     assert "batch_size=1, 2 replicas" in printed
 
 
@@ -113,7 +113,7 @@ def test_a_cluster_that_loses_a_worker_says_so_and_goes_on_after_a_restart(devic
     both[1].finished(-signal.SIGKILL)
     assert hello == {"chief": True, "replicas": 2}
     assert "another worker of the cluster" in told["error"]
-    assert "(worker 0) cannot go on alone: start all of them again" in told["error"]
+    assert "(worker 0) cannot continue alone: start all workers again" in told["error"]
     (backup,) = (cluster / "backup").iterdir()
     kept = backup.read_bytes()
     # And both again, which go on with the second epoch.

@@ -26,7 +26,11 @@ IMAGES, LABELS = np.zeros((4, 28, 28, 1), np.uint8), np.arange(4, dtype=np.int32
         ({"y_train": LABELS > 1}, TypeError, "y_train must be an array of integers.*bool"),
         ({"y_test": LABELS.tolist()}, TypeError, "y_test must be an array of integers.*list"),
         ({"y_train": LABELS[:, None]}, ValueError, r"y_train must have the shape.*ravel"),
-        ({"y_test": np.eye(4, 10, dtype=int)}, ValueError, r"y_test must have the shape.*argmax"),
+        (
+            {"y_test": np.eye(4, 10, dtype=int)},
+            ValueError,
+            r"y_test must have the shape.*np\.argmax\(labels, axis=1\)",
+        ),
         ({"y_train": LABELS + 7}, ValueError, "y_train must be classes.* from 7 to 10"),
         ({"y_test": LABELS - 1}, ValueError, "y_test must be classes.* from -1 to 2"),
         ({"y_train": LABELS[:3]}, ValueError, "4 images, 3 labels"),

@@ -138,11 +138,11 @@ def test_a_constant_rate_rises_to_the_scaled_one():
             {"replicas": 2, "warmup_epochs": 5},
             "warmup_epochs must be an integer >= 0 and <= 4",
         ),
-        (ExponentialLR(0.1, 0.9), {"replicas": 2, "warmup_epochs": 1}, r"as by \.per_epoch\(23\)"),
+        (ExponentialLR(0.1, 0.9), {"replicas": 2, "warmup_epochs": 1}, r"add \.per_epoch\(23\)"),
         (
             ExponentialLR(0.1, 0.9).per_epoch(12),
             {"replicas": 2, "warmup_epochs": 1},
-            r"as by \.per_epoch\(23\)",
+            r"add \.per_epoch\(23\)",
         ),
         (
             OneCycleLR(0.1, total_steps=10).per_epoch(STEPS),
