@@ -103,7 +103,7 @@ class Reproduction:
         if self.plan.quick:
             notes.append("A quick run: what takes long is left out, and each part says what.")
         if self.interrupted:
-            notes.append("Interrupted: start the same command again to do what is missing.")
+            notes.append("Interrupted: start the same command again to do the missing runs.")
         notes += [f"{name} failed: {error}" for name, error in self.failures.items()]
         return notes
 

@@ -19,18 +19,18 @@ def trained_and_restored(
 
     The training uses a separate optimizer. At the end the model is restored.
     """
-    strategy = model.distribute_strategy
+    distribution_strategy = model.distribute_strategy
     attributes = {"optimizer": model.optimizer, "stop_training": model.stop_training}
     kept: list[tuple[Any, np.ndarray]] = []
 
     def reported(data: Any) -> tf.Tensor:
-        logs = strategy.run(model.train_step, args=(data,))
+        logs = distribution_strategy.run(model.train_step, args=(data,))
         if "loss" not in logs:
             raise ValueError(
                 'the model\'s train_step must report its loss as "loss". '
                 f"Received: {', '.join(map(repr, logs)) or 'nothing'}"
             )
-        return strategy.reduce("MEAN", logs["loss"], axis=None)
+        return distribution_strategy.reduce("MEAN", logs["loss"], axis=None)
 
     def train(rate: float, batches: Iterator[Any]) -> float:
         # A variable rather than a schedule: a schedule would follow the optimizer's counter, which
@@ -54,7 +54,7 @@ def trained_and_restored(
             variable.assign(value)
 
     try:
-        with strategy.scope():
+        with distribution_strategy.scope():
             optimizer = _like(model.optimizer, rate)
         updating = getattr(optimizer, "inner_optimizer", optimizer)
         batches_per_step = updating.gradient_accumulation_steps or 1

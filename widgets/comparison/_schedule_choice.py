@@ -102,7 +102,7 @@ class ScheduleChoice:
             TypeError, ValueError: An argument is wrong; the error names it.
         """
         if not isinstance(name, str) or not name.strip():
-            raise ValueError(f"name must be a string that says something. Received: {name!r}")
+            raise ValueError(f"name must be a string that is not blank. Received: {name!r}")
         if not isinstance(schedule, Schedule):
             raise TypeError(f"schedule must be a keraslr schedule. Received: schedule={schedule!r}")
         name, chosen = name.strip(), list(self.chosen.value)
