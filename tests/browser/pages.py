@@ -188,7 +188,7 @@ class Watched:
             if answer:
                 return answer
             if time.monotonic() > end:
-                raise AssertionError(f"it did not come about: {what or wanted}")
+                raise AssertionError(f"still waiting for: {what or wanted}")
             self.page.wait_for_timeout(50)
 
     def stands_still(self, panel: Locator) -> bool:

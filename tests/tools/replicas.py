@@ -61,25 +61,30 @@ RUNS = {
 def devices(folder: Path) -> None:
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    distribution_strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
     for name, run in RUNS.items():
         train(run).save(folder / f"{name} on one.json")
-        train(run, distribution_strategy=strategy).save(folder / f"{name} on both.json")
+        train(run, distribution_strategy=distribution_strategy).save(
+            folder / f"{name} on both.json"
+        )
     seen: list[int] = []
     # To stop within the third epoch, independent of the slice length of the other runs.
     before = os.environ.get(SLICE_STEPS, "")
     os.environ[SLICE_STEPS] = "5"
     train(
-        LENET, distribution_strategy=strategy, backup=folder / "backup",
+        LENET, distribution_strategy=distribution_strategy, backup=folder / "backup",
         on_progress=lambda done, *_: seen.append(done),
         should_stop=lambda: bool(seen) and seen[-1] > 2 * STEPS,
     ).save(folder / "stopped.json")  # fmt: skip
     os.environ[SLICE_STEPS] = before
-    train(LENET, distribution_strategy=strategy, backup=folder / "backup").save(
+    train(LENET, distribution_strategy=distribution_strategy, backup=folder / "backup").save(
         folder / "resumed.json"
     )
     try:
-        train(Run("it", 0.1, dataset="digits", batch_size=1), distribution_strategy=strategy)
+        train(
+            Run("it", 0.1, dataset="digits", batch_size=1),
+            distribution_strategy=distribution_strategy,
+        )
     except ValueError as error:
         print(error)
 
@@ -91,8 +96,15 @@ def worker(folder: Path, index: str, addresses: str, epoch: str = "") -> None:
             "task": {"type": "worker", "index": int(index)},
         }
     )
-    strategy = tf.distribute.MultiWorkerMirroredStrategy()
-    print(json.dumps({"chief": is_chief(strategy), "replicas": strategy.num_replicas_in_sync}))
+    distribution_strategy = tf.distribute.MultiWorkerMirroredStrategy()
+    print(
+        json.dumps(
+            {
+                "chief": is_chief(distribution_strategy),
+                "replicas": distribution_strategy.num_replicas_in_sync,
+            }
+        )
+    )
 
     def tell(done: int, steps: int, result: object) -> None:
         if epoch and done > STEPS * int(epoch) + 3:
@@ -100,7 +112,10 @@ def worker(folder: Path, index: str, addresses: str, epoch: str = "") -> None:
 
     try:
         result = train(
-            LENET, distribution_strategy=strategy, backup=folder / "backup", on_progress=tell
+            LENET,
+            distribution_strategy=distribution_strategy,
+            backup=folder / "backup",
+            on_progress=tell,
         )
     except ClusterError as error:
         print(json.dumps({"error": str(error)}), flush=True)
