@@ -10,6 +10,7 @@ from keraslr._version import __version__
 from keraslr.catalog import get
 from keraslr.checks import Finding, check
 from keraslr.comparison import Comparison, compare
+from keraslr.problems import Problem
 from keraslr.range_test import RangeTest, find_learning_rate
 from keraslr.scaling import linear_scaling
 from keraslr.schedules import (
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from keraslr import objectives as objectives
     from keraslr import optimizers as optimizers
     from keraslr import plotting as plotting
+    from keraslr import problems as problems
     from keraslr import published as published
     from keraslr import range_test as range_test
     from keraslr import scaling as scaling
@@ -91,6 +93,7 @@ __all__ = [
     "PerEpoch",
     "PiecewiseConstantLR",
     "PolynomialLR",
+    "Problem",
     "RangeTest",
     "Result",
     "Run",
@@ -124,6 +127,7 @@ _MODULES = (
     "objectives",
     "optimizers",
     "plotting",
+    "problems",
     "published",
     "range_test",
     "scaling",

@@ -3,11 +3,44 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
 _NOTHING = np.empty(0)
+
+# Parts of names of metrics whose values lie between 0 and 1.
+_SHARES = ("accuracy", "auc", "precision", "recall", "iou", "f1", "acc")
+
+
+def label(figure: str) -> str:
+    """Returns the words for a figure: "training loss", "validation accuracy"."""
+    kind = "validation" if figure.startswith("val_") else "training"
+    return f"{kind} {figure.removeprefix('val_').replace('_', ' ')}"
+
+
+def is_share(figure: str) -> bool:
+    """Returns whether a figure is known to lie between 0 and 1."""
+    words = figure.lower().split("_")
+    return any(share in words for share in _SHARES)
+
+
+def metrics_of(figures: Iterable[str]) -> list[str]:
+    """Returns the metrics among the figures of epochs, without the loss and without "val_"."""
+    plain = dict.fromkeys(figure.removeprefix("val_") for figure in figures)
+    return [name for name in plain if name not in ("loss", "learning_rate")]
+
+
+def usual_figure(figures: Iterable[str]) -> str | None:
+    """Returns the figure to show beside the training loss; None if there is no other.
+
+    The first metric, or the loss, on the validation data; else the first metric.
+    """
+    known = list(figures)
+    for name in (*metrics_of(known)[:1], "loss"):
+        if f"val_{name}" in known:
+            return f"val_{name}"
+    return next(iter(metrics_of(known)), None)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -32,14 +65,13 @@ class Curve:
     Attributes:
         rate_epochs, rate: Applied learning rate of each step, and its time in epochs.
         epochs: Epochs 1..n for the figures.
-        train_loss, test_accuracy: Figures over the seeds.
+        figures: Figures over the seeds, by their Keras names, such as "loss" and "val_accuracy".
     """
 
     rate_epochs: np.ndarray
     rate: np.ndarray
     epochs: np.ndarray
-    train_loss: Series
-    test_accuracy: Series
+    figures: Mapping[str, Series]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -49,8 +81,8 @@ class TrainingCurve:
     Attributes:
         label: Name of the run.
         style: Index of the line style.
-        times, loss, accuracy: Training loss and accuracy, and their times.
-        test_times, test_loss, test_accuracy: The same on the test data.
+        times, loss, metric: Training loss and another figure, and their times.
+        test_times, test_loss, test_metric: The same on the validation data.
         rate_times, rate: Applied learning rate.
         planned_times, planned: The schedule's learning rate.
     """
@@ -59,10 +91,10 @@ class TrainingCurve:
     style: int
     times: np.ndarray = dataclasses.field(default_factory=lambda: _NOTHING)
     loss: np.ndarray = dataclasses.field(default_factory=lambda: _NOTHING)
-    accuracy: np.ndarray = dataclasses.field(default_factory=lambda: _NOTHING)
+    metric: np.ndarray = dataclasses.field(default_factory=lambda: _NOTHING)
     test_times: np.ndarray = dataclasses.field(default_factory=lambda: _NOTHING)
     test_loss: np.ndarray = dataclasses.field(default_factory=lambda: _NOTHING)
-    test_accuracy: np.ndarray = dataclasses.field(default_factory=lambda: _NOTHING)
+    test_metric: np.ndarray = dataclasses.field(default_factory=lambda: _NOTHING)
     rate_times: np.ndarray = dataclasses.field(default_factory=lambda: _NOTHING)
     rate: np.ndarray = dataclasses.field(default_factory=lambda: _NOTHING)
     planned_times: np.ndarray = dataclasses.field(default_factory=lambda: _NOTHING)

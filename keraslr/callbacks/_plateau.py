@@ -107,6 +107,14 @@ class ReduceLROnPlateau(keras.callbacks.Callback):
             # Only where needed: Keras runs faster if no callback asks for every batch.
             self.on_train_batch_end = self._on_last_batch
 
+    def settings(self) -> dict[str, Any]:
+        """Returns the arguments of the constructor."""
+        names = (
+            "monitor", "mode", "factor", "patience", "threshold", "threshold_mode", "cooldown",
+            "min_lr", "eps", "verbose", "validation_freq",
+        )  # fmt: skip
+        return {name: getattr(self, name) for name in names}
+
     # The reduction comes as soon as the metric is known, before anything else at the epoch's end:
     # a BackupAndRestore that stands first in the list then saves the decision with the epoch.
 

@@ -97,7 +97,6 @@ def _compare(options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from keraslr import _tables, comparison, datasets
-    from keraslr.comparison._table import comparison_table
     from keraslr.training import Run
 
     schedules = _named_schedules(options.schedules)
@@ -136,7 +135,7 @@ def _compare(options: argparse.Namespace) -> int:
             on_progress=progress,
             **where,
         )
-    _tables.show(comparison_table(result.rows(), result.title))
+    _tables.show(result.table())
     print(f"Numbers: {options.output / 'results.json'}")
     print(f"Picture: {options.output / 'comparison.png'}")
     if result.interrupted:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import math
 import os
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
 from typing import Any
+
+import keras
 
 from keraslr import datasets
 from keraslr._environment import require_tensorflow
@@ -18,25 +19,38 @@ from keraslr.jobs import _processes
 from keraslr.jobs._dispatch import Meter, dispatch
 from keraslr.jobs._job import Job, Outcome, packed
 from keraslr.jobs._store import Store
+from keraslr.problems import Problem
+from keraslr.problems._data import comes_in_batches
+from keraslr.problems._problem import UNNAMED
 from keraslr.schedules import Schedule
 from keraslr.training import Result, Run, train
-from keraslr.training._run import require_dataset
+from keraslr.training._run import problem_of, require_dataset
+from keraslr.training._train import require_trainable
 
 # Statuses of runs that need not be trained again.
 _ENDED = ("finished", "diverged")
 
 
 def compare(
-    schedules: Mapping[str, Schedule | float],
+    schedules: Mapping[str, Any],
     *,
+    problem: Problem | str | None = None,
+    model: Any = "lenet",
+    x: Any = None,
+    y: Any = None,
+    sample_weight: Any = None,
+    validation_data: Any = None,
+    validation_split: float = 0.0,
+    steps_per_epoch: int | None = None,
+    validation_steps: int | None = None,
     epochs: int = 30,
     seeds: int | Iterable[int] = 1,
     dataset: str | datasets.Dataset = "auto",
-    model: str | Callable[..., Any] = "lenet",
     initialization: str = "pytorch",
-    optimizer: str = "SGD",
+    optimizer: str | None = None,
     optimizer_arguments: Mapping[str, Any] | None = None,
-    batch_size: int = 256,
+    batch_size: int | None = None,
+    callbacks: Callable[..., Any] | None = None,
     clock: str = "step",
     output: str | os.PathLike[str] | None = None,
     earlier: Comparison | None = None,
@@ -53,15 +67,25 @@ def compare(
     only what is missing. Ctrl-C and `should_stop` end it early: what is done is kept and returned.
 
     Args:
-        schedules: Schedules (or constant rates) by name.
+        schedules: By name: schedules, keraslr's or Keras's, constant rates, or pairs
+            `(schedule or rate, keraslr.callbacks.ReduceLROnPlateau(...))`.
+        problem: What is trained: a `keraslr.Problem`, or "auto", "fashion_mnist" or "digits". Or
+            leave it out, and pass `model` and `x`.
+        model: With `x`: a compiled Keras model, or a function of no argument or of a seed that
+            builds one; see `keraslr.Problem`. With `dataset`: "lenet", or a function of a seed that
+            builds a Keras model from images to ten logits.
+        x, y, sample_weight, validation_data, validation_split, steps_per_epoch, validation_steps:
+            Data as `fit` takes them; see `keraslr.Problem`.
         epochs: Epochs of each run.
         seeds: Number of seeds (0, 1, ...), or the seeds themselves.
-        dataset: "auto", "fashion_mnist", "digits" or a `Dataset`.
-        model: "lenet", or a function of a seed that builds a Keras model.
+        dataset: Without a problem: "auto", "fashion_mnist", "digits" or a `Dataset`.
         initialization: First weights of a named model, "pytorch" or "keras".
-        optimizer: Name of a class of `keras.optimizers`.
+        optimizer: Name of a class of `keras.optimizers`; None for the one that the model was
+            compiled with, or for SGD with a dataset.
         optimizer_arguments: Its arguments other than the learning rate.
-        batch_size: Examples per optimizer step.
+        batch_size: Examples per optimizer step; None for 32, or 256 with a dataset.
+        callbacks: Function of no argument, or of the run, that returns Keras callbacks for one
+            run; see `keraslr.Run`.
         clock: Whether the schedules count in "step" or in "epoch".
         output: Folder for the results; made if it is missing.
         earlier: A comparison whose finished runs are taken over instead of trained again.
@@ -90,7 +114,8 @@ def compare(
         The `Comparison`: a table as text, `.rows()`, `.plot()` and every run's result.
 
     Raises:
-        TypeError, ValueError: An argument is wrong; the error names it.
+        TypeError, ValueError: An argument is wrong, or the model does not fit the data; the error
+            names it, before anything is trained.
         DatasetError: The dataset is not available, or is damaged.
         OSError: The folder cannot be written; the error names the path.
         RuntimeError: One of the processes was killed, or could not start.
@@ -101,23 +126,32 @@ def compare(
         )
     if clock not in ("step", "epoch"):
         raise ValueError(f'clock must be "step" or "epoch". Received: clock={clock!r}')
-    require_dataset(dataset)
-    require_tensorflow()  # before anything is downloaded
-    data = datasets.load(dataset) if isinstance(dataset, str) else dataset
-    batch_size = Number("", int, at_least=1).validated("batch_size", batch_size)
-    steps_per_epoch = math.ceil(len(data.x_train) / batch_size)
+    data = {
+        "y": y, "sample_weight": sample_weight, "validation_data": validation_data,
+        "validation_split": validation_split, "steps_per_epoch": steps_per_epoch,
+        "validation_steps": validation_steps,
+    }  # fmt: skip
+    problem = _problem(problem, model, x, data)
+    what: dict[str, Any] = {"problem": problem}
+    if not isinstance(problem, Problem):
+        dataset = dataset if problem is None else problem
+        require_dataset(dataset)
+        require_tensorflow()  # before anything is downloaded
+        loaded = datasets.load(dataset) if isinstance(dataset, str) else dataset
+        dataset = loaded.name if isinstance(dataset, str) else dataset
+        what = {"dataset": dataset, "model": model, "initialization": initialization}
+    require_tensorflow()
+    first = Run(
+        "first", 1.0, **what, optimizer=optimizer, optimizer_arguments=optimizer_arguments or {},
+        epochs=epochs, batch_size=batch_size, callbacks=callbacks,
+    )  # fmt: skip
+    every = problem_of(first).counted_steps(first.batch_size)
     seeds = range(seeds) if isinstance(seeds, int) else tuple(seeds)
     runs = [
-        Run(
+        dataclasses.replace(
+            first,
             name=name,
-            schedule=_clocked(schedule, steps_per_epoch if clock == "epoch" else 1),
-            dataset=data.name if isinstance(dataset, str) else dataset,
-            model=model,
-            initialization=initialization,
-            optimizer=optimizer,
-            optimizer_arguments=dict(optimizer_arguments or {}),
-            epochs=epochs,
-            batch_size=batch_size,
+            schedule=_clocked(schedule, every if clock == "epoch" else 1),
             seed=seed,
         )
         for name, schedule in schedules.items()
@@ -127,12 +161,14 @@ def compare(
         raise ValueError(f"seeds must be an integer >= 1 or hold a seed. Received: {seeds!r}")
     processes, threads = _checked_jobs(jobs, threads, executor, len(runs))
     if processes is not None:
-        _require_portable(model)
+        _require_portable(model if problem is None or isinstance(problem, str) else problem)
+    if isinstance(problem, Problem):
+        require_trainable(first)
     store = None if output is None else Store.below(output, _encoded, _decoded)
     known = _by_key(earlier)
     # A key builds the model, which has to be repeatable for that: only where one is looked up.
     keyed = store is not None or bool(known)
-    asked = [_job(run, epochs * steps_per_epoch, keyed) for run in runs]
+    asked = [_job(run, epochs * every, keyed) for run in runs]
     results = [_found(job, store, known) for job in asked]
     missing = [job for job, result in zip(asked, results, strict=True) if result is None]
     places = {id(job): place for place, job in enumerate(asked)}
@@ -204,9 +240,51 @@ def _checked_jobs(
     return processes, threads or _processes.threads_of_each(processes)
 
 
-def _clocked(schedule: Schedule | float, steps_per_epoch: int) -> Schedule | float:
-    if isinstance(schedule, Schedule) and steps_per_epoch > 1:
+def _problem(
+    problem: Problem | str | None, model: Any, x: Any, data: Mapping[str, Any]
+) -> Problem | str | None:
+    """Returns the problem of these arguments; None for one of images."""
+    given = [
+        name
+        for name, value in data.items()
+        if value is not None and not (name == "validation_split" and value == 0)
+    ]
+    if x is None:
+        if given:
+            raise ValueError(
+                f"x must be given with {given[0]}: data as fit takes them. Received: x=None"
+            )
+        if problem is None and isinstance(model, keras.Model):
+            raise ValueError(
+                "x must be given with a model: compare(schedules, model=model, x=x, y=y), or "
+                "problem=keraslr.Problem(name, model, x, y). "
+                f"Received: model={model.name!r}, x=None"
+            )
+        return problem
+    if problem is not None:
+        raise ValueError(
+            f"x must be left out with a problem, which has its own data. Received: {problem!r}"
+        )
+    if isinstance(model, str):
+        raise ValueError(
+            "model must be given with x: a compiled Keras model, or a function that builds one. "
+            f"Received: model={model!r}"
+        )
+    return Problem(UNNAMED, model, x, **data)
+
+
+def _clocked(schedule: Any, steps_per_epoch: int) -> Any:
+    if steps_per_epoch == 1:
+        return schedule
+    if isinstance(schedule, tuple | list) and schedule:
+        return (_clocked(schedule[0], steps_per_epoch), *schedule[1:])
+    if isinstance(schedule, Schedule):
         return schedule.per_epoch(steps_per_epoch)
+    if isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule):
+        raise ValueError(
+            'clock must be "step" with a schedule of Keras\'s own, which counts in steps. '
+            f'Received: clock="epoch", {type(schedule).__name__}'
+        )
     return schedule
 
 
@@ -230,14 +308,27 @@ def _decoded(text: str) -> Outcome | None:
     return Outcome(result, result.wall_time) if result.status in _ENDED else None
 
 
-def _require_portable(model: Any) -> None:
-    try:
-        packed(model, by_name=True)
-    except TypeError as error:
-        raise TypeError(
-            "model must be a function that can be sent to another process, to be trained with "
-            f"jobs. Received: model={model!r}, which {error}"
-        ) from None
+def _require_portable(what: Any) -> None:
+    """Raises a `TypeError` unless another process can get the model and the data."""
+    parts = {"model": what}
+    if isinstance(what, Problem):
+        names = ("x", "y", "sample_weight", "validation_data", "prepare")
+        # Arrays can be sent, and packing them here would only take time.
+        parts = {
+            name: getattr(what, name)
+            for name in names
+            if comes_in_batches(getattr(what, name)) or callable(getattr(what, name))
+        }
+        parts["model"] = what.build
+    for name, part in parts.items():
+        try:
+            packed(part, by_name=True)
+        except TypeError as error:
+            raise TypeError(
+                f"{name} must be a function that can be sent to another process, to be trained "
+                f"with jobs: a function that returns the {'model' if name == 'model' else 'data'}. "
+                f"Received: {name}={part!r}, which {error}"
+            ) from None
 
 
 def _by_key(earlier: Comparison | None) -> dict[str, Result]:

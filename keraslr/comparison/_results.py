@@ -17,9 +17,11 @@ from keraslr._files import with_null, write_whole
 from keraslr._tables import text
 from keraslr.comparison._table import FIGURES, Row, comparison_table
 from keraslr.training import Result, Run
+from keraslr.training._result import RATE
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from rich.table import Table
 
 _TITLES = {"lenet": "LeNet", "fashion_mnist": "Fashion-MNIST"}
 
@@ -47,12 +49,12 @@ class Comparison:
     def title(self) -> str:
         """Model, data and settings, in a line."""
         run, seeds = self.runs[0], len({run.seed for run in self.runs})
+        described = run.description()
         # A function has its module and the functions around it in front of its name.
-        model = run.description()["model"].rpartition(".")[2]
-        data = run.dataset if isinstance(run.dataset, str) else run.dataset.name
+        model, data = described["model"].rpartition(".")[2], run.data_name
         model, data = _TITLES.get(model, model), _TITLES.get(data, data)
         return (
-            f"{model} on {data}, {run.optimizer}, batch size {run.batch_size}, "
+            f"{model} on {data}, {described['optimizer']}, batch size {run.batch_size}, "
             f"{run.epochs} {'epoch' if run.epochs == 1 else 'epochs'}, "
             f"{seeds} {'seed' if seeds == 1 else 'seeds (band: lowest to highest)'}"
         )
@@ -61,6 +63,20 @@ class Comparison:
         """Returns the results of one schedule's finished runs."""
         pairs = zip(self.runs, self.results, strict=True)
         return [r for run, r in pairs if run.name == name and r and r.status == "finished"]
+
+    @property
+    def figures(self) -> list[str]:
+        """Figures of the results' epochs by their Keras names, without the learning rate."""
+        names = dict.fromkeys(name for result in self.results if result for name in result.epochs)
+        return [name for name in names if name != RATE]
+
+    @property
+    def columns(self) -> list[str]:
+        """Figures of the table: three for images, else all."""
+        known = self.figures
+        if self.runs[0].problem is None and (not known or set(FIGURES) <= set(known)):
+            return list(FIGURES)
+        return known
 
     def rows(self) -> list[Row]:
         """Returns the rows of the table, one for each schedule."""
@@ -74,8 +90,8 @@ class Comparison:
             if run.name == name
         ]
         figures = {}
-        for figure in FIGURES:
-            last = [getattr(result, figure)[-1] for result in finished]
+        for figure in self.figures:
+            last = [result.epochs[figure][-1] for result in finished if figure in result.epochs]
             figures[figure] = (
                 (float(np.mean(last)), float(np.std(last))) if last else (math.nan, math.nan)
             )
@@ -94,22 +110,40 @@ class Comparison:
         for name in self.names:
             finished = self.of(name)
             if finished:
-                rates = np.asarray(finished[0].learning_rate)
-                epochs = len(finished[0].train_loss)
+                # Runs that a callback stopped early are shorter: the curve ends with the shortest.
+                shortest = min(finished, key=lambda result: result.epochs_done)
+                rates = np.asarray(shortest.learning_rate)
+                epochs = shortest.epochs_done
                 curves[name] = Curve(
                     rate_epochs=np.arange(len(rates)) * (epochs / len(rates)),
                     rate=rates,
                     epochs=np.arange(1, epochs + 1),
-                    train_loss=_series([r.train_loss for r in finished]),
-                    test_accuracy=_series([r.test_accuracy for r in finished]),
+                    figures={
+                        figure: _series([r.epochs[figure][:epochs] for r in finished])
+                        for figure in finished[0].epochs
+                        if figure != RATE
+                    },
                 )
         return curves
 
-    def plot(self) -> Figure:
-        """Draws rate, training loss and test accuracy against epoch."""
+    def plot(self, figure: str | None = None) -> Figure:
+        """Draws rate, training loss and another figure against epoch.
+
+        Args:
+            figure: Name of the other figure, one of `figures`; None for the first metric on the
+                validation data, or the validation loss.
+
+        Raises:
+            ValueError: There is no such figure.
+        """
         from keraslr.plotting import comparison_figure
 
-        return comparison_figure(self.curves(), self.title)
+        if figure is not None and figure not in self.figures:
+            raise ValueError(
+                f"figure must be one of {', '.join(self.figures) or '(none yet)'}. "
+                f"Received: figure={figure!r}"
+            )
+        return comparison_figure(self.curves(), self.title, figure)
 
     def summary(self) -> dict[str, Any]:
         """Returns the table and the last figures of every run, as JSON holds them."""
@@ -119,7 +153,7 @@ class Comparison:
             "table": [with_null(dataclasses.asdict(row)) for row in self.rows()],
             "runs": [
                 {**run.description(), "status": result.status if result else "missing"}
-                | ({f: with_null(getattr(result, f)[-1:]) for f in FIGURES} if result else {})
+                | ({f: with_null(v[-1:]) for f, v in result.epochs.items()} if result else {})
                 for run, result in zip(self.runs, self.results, strict=True)
             ],
         }
@@ -132,8 +166,18 @@ class Comparison:
         write_whole(folder / "results.json", json.dumps(self.summary(), indent=1, allow_nan=False))
         return write_figure(self.plot(), folder / "comparison.png")
 
+    def table(self, figures: Sequence[str] | None = None) -> Table:
+        """Returns the table, with a row for each schedule.
+
+        Args:
+            figures: Names of the figures to show; None for `columns`.
+        """
+        return comparison_table(
+            self.rows(), self.title, self.columns if figures is None else figures
+        )
+
     def __str__(self) -> str:
-        return text(comparison_table(self.rows(), self.title))
+        return text(self.table())
 
     __repr__ = __str__
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from keraslr._chart_data import TrainingCurve
+from keraslr._chart_data import TrainingCurve, is_share
 from keraslr.plotting._chart import Chart
 from keraslr.plotting._style import LOCK, line_style, tidy
 
@@ -14,38 +14,59 @@ _NOTHING = np.empty(0)
 
 
 class TrainingChart(Chart):
-    """Loss and accuracy side by side, and the rate below: a colour a run.
+    """Loss and another figure side by side, and the rate below: a colour a run.
 
-    Thin lines are of training, points of the test data; the planned rate is broken.
+    Lines are of training, points of the validation data; the planned rate is broken.
+
+    Args:
+        figure: Name of the other figure, without "val_".
+        validation: Word for the data of the points.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, figure: str = "accuracy", validation: str = "test"):
         super().__init__((8.6, 5.4))
+        self._figure = ""
         grid = self.figure.add_gridspec(2, 2, height_ratios=(3, 2), hspace=0.34, wspace=0.24)
         self.loss = self.figure.add_subplot(grid[0, 0])
-        self.accuracy = self.figure.add_subplot(grid[0, 1])
+        self.metric = self.figure.add_subplot(grid[0, 1])
         self.rate = self.figure.add_subplot(grid[1, :])
         tidy(self.loss, "", "loss")
-        tidy(self.accuracy, "", "accuracy")
+        tidy(self.metric, "", "")
         tidy(self.rate, "epoch", "learning rate")
-        self.accuracy.set_ylim(0, 1)
+        self._choose(figure)
         for axes, what in (
-            (self.loss, "line: training, points: test"),
-            (self.accuracy, "line: training, points: test"),
+            (self.loss, f"line: training, points: {validation}"),
+            (self.metric, f"line: training, points: {validation}"),
             (self.rate, "line: applied, broken: planned"),
         ):
             axes.set_title(what, fontsize=8.5, color="#555555", loc="right", pad=3)
 
-    def draw(self, curves: Sequence[TrainingCurve], epochs: float, *, log: bool = False) -> None:
+    def _choose(self, figure: str) -> None:
+        if figure != self._figure:
+            self._figure, self._frame = figure, None
+            self.metric.set_ylabel(figure.replace("_", " "))
+            self.metric.set_ylim(0, 1)
+
+    def draw(
+        self,
+        curves: Sequence[TrainingCurve],
+        epochs: float,
+        *,
+        log: bool = False,
+        figure: str | None = None,
+    ) -> None:
         """Shows these runs instead of the ones before.
 
         Args:
             curves: The runs.
             epochs: Where the time axes end.
             log: Whether the rate's axis is logarithmic.
+            figure: Name of the other figure from now on; None for the one before.
         """
         with LOCK:
-            for axes in (self.loss, self.accuracy, self.rate):
+            if figure is not None:
+                self._choose(figure)
+            for axes in (self.loss, self.metric, self.rate):
                 for line in list(axes.lines):
                     line.remove()
                 axes.set_xlim(-0.02 * epochs, 1.02 * epochs)
@@ -55,8 +76,8 @@ class TrainingChart(Chart):
                 test = {**training, "marker": "o", "markersize": 4, "linewidth": 0.8}
                 self.loss.plot(curve.times, curve.loss, label=curve.label, **training)
                 self.loss.plot(curve.test_times, curve.test_loss, **test)
-                self.accuracy.plot(curve.times, curve.accuracy, **training)
-                self.accuracy.plot(curve.test_times, curve.test_accuracy, **test)
+                self.metric.plot(curve.times, curve.metric, **training)
+                self.metric.plot(curve.test_times, curve.test_metric, **test)
                 self.rate.step(
                     curve.planned_times, curve.planned, where="post", color=colour,
                     linewidth=1.2, linestyle=(0, (4, 3)), alpha=0.7, animated=True,
@@ -70,9 +91,16 @@ class TrainingChart(Chart):
 
     def _limit(self, curves: Sequence[TrainingCurve], log: bool) -> None:
         losses = _finite([each.loss for each in curves] + [each.test_loss for each in curves])
-        # What diverges is cut off, so that the rest can still be read.
-        high = min(losses.max(), max(4 * np.median(losses), 3.0)) if len(losses) else 2.5
-        self.loss.set_ylim(0, 1.05 * max(high, 1e-6))
+        if len(losses) and losses.min() < 0:
+            self.loss.set_ylim(*_around(losses))
+        else:
+            # What diverges is cut off, so that the rest can still be read.
+            most = 4 * np.median(losses) if len(losses) else 2.5
+            high = min(losses.max(), max(most, losses[0])) if len(losses) else most
+            self.loss.set_ylim(0, 1.05 * max(high, 1e-6))
+        values = _finite([each.metric for each in curves] + [each.test_metric for each in curves])
+        if not is_share(self._figure) and len(values):
+            self.metric.set_ylim(*_around(values))
         rates = _finite([each.rate for each in curves] + [each.planned for each in curves])
         positive = rates[rates > 0]
         if log and len(positive):
@@ -85,6 +113,14 @@ class TrainingChart(Chart):
     def arrange(self, labels: Sequence[str] = (), **_: float) -> None:
         """Sets the margins as `Chart.arrange` does, for axes in two rows."""
         super().arrange(labels, left=0.75, top=0.3)
+
+
+def _around(values: np.ndarray) -> tuple[float, float]:
+    """Returns the limits of an axis for values that may be negative, without what diverges."""
+    low, high = np.quantile(values, (0.01, 0.99))
+    low = min(float(low), 0.0)
+    margin = 0.05 * (float(high) - low) or 0.5
+    return low - margin * (low < 0), float(high) + margin
 
 
 def _finite(values: Sequence[np.ndarray]) -> np.ndarray:

@@ -11,7 +11,7 @@ from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from keraslr._chart_data import Curve, RangeTestCurve
+from keraslr._chart_data import Curve, RangeTestCurve, Series, label, usual_figure
 from keraslr.plotting._chart import Chart
 from keraslr.plotting._style import COLOURS, LOCK, legend, line_style, tidy
 from keraslr.summary import Summary
@@ -21,27 +21,29 @@ _POINTS = 2000
 
 
 class ComparisonChart(Chart):
-    """Chart of rate, training loss and test accuracy: a line for each schedule, bands for seeds.
+    """Chart of rate, training loss and another figure: a line for each schedule, bands for seeds.
 
     Schedules that are still to be trained appear with their planned rate alone.
 
     Args:
         size: Width and height in inches.
+        figure: Name of the other figure, such as "val_accuracy".
     """
 
-    def __init__(self, size: tuple[float, float] = (8.6, 4.1)):
+    def __init__(self, size: tuple[float, float] = (8.6, 4.1), figure: str = "val_accuracy"):
         super().__init__(size)
+        self._figure = figure
         # Letters that can still be read where the page is narrow and shows the picture smaller.
         self._font = 10.5
         self._names: list[str] = []
         self._behind: Any = None
-        self.rate, self.loss, self.accuracy = self.figure.subplots(1, 3)
-        for axes, label in (
+        self.rate, self.loss, self.metric = self.figure.subplots(1, 3)
+        for axes, words in (
             (self.rate, "learning rate"),
-            (self.loss, "training loss"),
-            (self.accuracy, "test accuracy"),
+            (self.loss, label("loss")),
+            (self.metric, label(figure)),
         ):
-            tidy(axes, "epoch", label)
+            tidy(axes, "epoch", words)
             axes.xaxis.label.set_size(self._font)
             axes.yaxis.label.set_size(self._font)
             axes.tick_params(labelsize=self._font - 1)
@@ -52,7 +54,7 @@ class ComparisonChart(Chart):
                 0.5, 0.5, "", transform=axes.transAxes, ha="center", va="center", color="#777777",
                 fontsize=self._font,
             )
-            for axes in (self.loss, self.accuracy)
+            for axes in (self.loss, self.metric)
         ]  # fmt: skip
 
     def draw(
@@ -62,6 +64,7 @@ class ComparisonChart(Chart):
         *,
         note: str = "",
         log: bool = False,
+        figure: str | None = None,
     ) -> None:
         """Shows these curves instead of the ones before.
 
@@ -70,12 +73,16 @@ class ComparisonChart(Chart):
             planned: Name, summary and steps per epoch of each planned schedule, in the order of
                 the colours. By default the order is that of `curves`.
             note: Text in axes without a line.
-            log: Whether the axis of the loss is logarithmic.
+            log: Whether the axis of the loss is logarithmic, if no loss is negative.
+            figure: Name of the other figure from now on; None for the one before.
         """
+        if figure is not None and figure != self._figure:
+            self._figure, self._frame = figure, None
+            self.metric.set_ylabel(label(figure), fontsize=self._font)
         plans = {name: (summary, per_epoch) for name, summary, per_epoch in planned}
         names = list(plans) or list(curves)
         with LOCK:
-            for axes in (self.rate, self.loss, self.accuracy):
+            for axes in (self.rate, self.loss, self.metric):
                 for artist in [*axes.lines, *axes.collections]:
                     artist.remove()
             for index, name in enumerate(names):
@@ -102,7 +109,10 @@ class ComparisonChart(Chart):
 
     def _figures(self, curve: Curve, style: Mapping[str, Any]) -> None:
         marked = {"marker": "o", "markersize": 3} if len(curve.epochs) <= _MARKED else {}
-        for axes, series in ((self.loss, curve.train_loss), (self.accuracy, curve.test_accuracy)):
+        for axes, figure in ((self.loss, "loss"), (self.metric, self._figure)):
+            series = curve.figures.get(figure)
+            if series is None:
+                continue
             axes.plot(curve.epochs, series.mean, animated=True, **style, **marked)
             if series.runs > 1:
                 around = np.concatenate([curve.epochs, curve.epochs[::-1]])
@@ -122,25 +132,35 @@ class ComparisonChart(Chart):
         high = max((float(each[:, 1].max()) for each in rates), default=0.0)
         end = max((float(each[-1, 0]) for each in rates), default=1.0)
         self.rate.set_ylim(0, 1.05 * high or 1)
-        for axes in (self.rate, self.loss, self.accuracy):
+        for axes in (self.rate, self.loss, self.metric):
             axes.set_xlim(-0.02 * end, 1.02 * end)
         self._limit_loss(curves, log)
-        low = min((each.test_accuracy.low.min() for each in curves), default=0.0)
-        high = max((each.test_accuracy.high.max() for each in curves), default=1.0)
+        shown = [each.figures[self._figure] for each in curves if self._figure in each.figures]
+        low = _least(shown, 0.0)
+        high = max(
+            (each.high[np.isfinite(each.high)].max(initial=low) for each in shown), default=1
+        )
         margin = 0.05 * (high - low) or 0.05
-        self.accuracy.set_ylim(low - margin, high + margin)
+        self.metric.set_ylim(low - margin, high + margin)
 
     def _limit_loss(self, curves: Sequence[Curve], log: bool) -> None:
-        high = max((float(each.train_loss.high.max()) for each in curves), default=0.0) or 1.0
-        lows = np.concatenate([np.empty(0), *(each.train_loss.low for each in curves)])
-        log = log and bool((lows > 0).any())
+        shown = [each.figures["loss"] for each in curves if "loss" in each.figures]
+        high = max((float(each.high.max()) for each in shown), default=0.0)
+        lows = np.concatenate([np.empty(0), *(each.low for each in shown)])
+        low = float(lows.min(initial=0.0))
+        high = high or (1.0 if low == 0 else 0.0)
+        log = log and bool((lows > 0).any()) and low >= 0
         scale = "log" if log else "linear"
         if self.loss.get_yscale() != scale:
             self.loss.set_yscale(scale)
             if not log:
                 self._linear(self.loss)
         # Below a millionth of the highest there is nothing left to compare.
-        self.loss.set_ylim(max(lows[lows > 0].min(), 1e-6 * high) / 1.5 if log else 0, 1.05 * high)
+        if log:
+            self.loss.set_ylim(max(lows[lows > 0].min(), 1e-6 * high) / 1.5, 1.05 * high)
+        else:
+            margin = 0.05 * (high - low)
+            self.loss.set_ylim(low - margin if low < 0 else 0, high + margin)
 
     def arrange(self, labels: Sequence[str] = (), **margins: float) -> None:
         """Sets the margins as `Chart.arrange` does, with a larger legend, even for a single line.
@@ -184,16 +204,24 @@ def _with_end(times: np.ndarray, rates: np.ndarray) -> tuple[np.ndarray, np.ndar
     return np.append(times[changes], times[-1] + step), np.append(rates[changes], rates[-1])
 
 
-def comparison_figure(curves: Mapping[str, Curve], title: str) -> Figure:
-    """Draws rate, training loss and test accuracy against epoch.
+def _least(shown: Sequence[Series], otherwise: float) -> float:
+    lows = [each.low[np.isfinite(each.low)] for each in shown]
+    return min((float(each.min()) for each in lows if len(each)), default=otherwise)
+
+
+def comparison_figure(curves: Mapping[str, Curve], title: str, figure: str | None = None) -> Figure:
+    """Draws rate, training loss and another figure against epoch.
 
     Each schedule is a line, with a band from the lowest to the highest of its seeds.
 
     Args:
         curves: Curves by schedule.
         title: Title of the figure.
+        figure: Name of the other figure; None for the usual one.
     """
-    chart = ComparisonChart((12, 4.9))
+    names = [name for curve in curves.values() for name in curve.figures]
+    other = figure or (usual_figure(names) if names else None) or "val_accuracy"
+    chart = ComparisonChart((12, 4.9), other)
     with LOCK:
         chart.draw(curves)
         chart.figure.suptitle(title, fontsize=12)

@@ -10,6 +10,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keraslr.optimizers._of_a_model import like
+
 
 @contextlib.contextmanager
 def trained_and_restored(
@@ -55,7 +57,7 @@ def trained_and_restored(
 
     try:
         with distribution_strategy.scope():
-            optimizer = _like(model.optimizer, rate)
+            optimizer = like(model.optimizer, rate)
         updating = getattr(optimizer, "inner_optimizer", optimizer)
         batches_per_step = updating.gradient_accumulation_steps or 1
         model.optimizer = optimizer
@@ -84,33 +86,6 @@ def trained_and_restored(
                 interrupted = error
         if interrupted is not None:
             raise interrupted
-
-
-def _like(optimizer: keras.Optimizer, rate: float) -> keras.Optimizer:
-    """Returns a new optimizer with the same settings and a rate that can be set."""
-    kind = type(optimizer)
-    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-        scale = optimizer.dynamic_scale if optimizer.built else optimizer.initial_scale
-        return kind(
-            _like(optimizer.inner_optimizer, rate),
-            initial_scale=float(scale),
-            dynamic_growth_steps=optimizer.dynamic_growth_steps,
-            name=optimizer.name,
-        )
-    # The config is taken from a copy whose rate is a number: the rate may be a schedule or a
-    # function that a config cannot hold, and it is not needed here.
-    stand_in = object.__new__(kind)
-    stand_in.__dict__.update(optimizer.__dict__)
-    stand_in.__dict__["_learning_rate"] = rate
-    config = stand_in.get_config()
-    if "learning_rate" in config:
-        config["learning_rate"] = rate
-    copy = kind.from_config(config)
-    # Set by exclude_from_weight_decay; the config does not hold them.
-    for name in ("_exclude_from_weight_decay", "_exclude_from_weight_decay_pattern"):
-        if hasattr(optimizer, name):
-            setattr(copy, name, getattr(optimizer, name))
-    return copy
 
 
 def _tensor(leaf: Any) -> Any:

@@ -2,134 +2,229 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
+import contextlib
+import functools
+import threading
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from keraslr.datasets import Dataset
+from keraslr.optimizers._of_a_model import learning_rate_of, optimizers_of
+from keraslr.problems._data import Arrays, Batches
 from keraslr.training._cluster import mean_over_workers
-from keraslr.training._loop import TEST_BATCH, Loop, cross_entropy, pixels, right_answers
+from keraslr.training._feed import ArrayFeed, BatchFeed
+from keraslr.training._loop import Loop, logs_of, refused
 
 
 class ReplicatedLoop(Loop):
     """A `Loop` on all replicas of a distribution strategy, made within its scope.
 
-    Each replica has all data on its device, and takes its part of every batch. The recorded figures
-    and the applied gradients are means over the whole batch, as on one device.
+    Each replica has all arrays on its device, and takes its part of every batch. The figures and
+    the applied gradients are means over the whole batch, as on one device. Data that come in
+    batches are distributed as `fit` distributes them, and their gradients are means of the
+    replicas' means.
     """
 
-    def __init__(
-        self,
-        model: keras.Model,
-        optimizer: keras.Optimizer,
-        data: Dataset,
-        batch_size: int,
-        distribution_strategy: tf.distribute.Strategy,
-    ):
-        self._distribution_strategy = distribution_strategy
-        # The step sums the gradients itself, before clipping; Keras would sum them after clipping.
-        optimizer._all_reduce_sum_gradients = lambda pairs: pairs
-        super().__init__(model, optimizer, data, batch_size)
+    def __init__(self, *arguments: Any):
+        # While a step is traced: this replica's share of the batch, 1 for an equal one. TensorFlow
+        # traces each replica in a thread of its own.
+        self._traced_here = threading.local()
+        super().__init__(*arguments)
 
-    def slice(self, first: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def slice(self, first: int) -> Any:
         """Trains the next steps as `Loop.slice` does, as many on all workers."""
-        record = super().slice(first)
-        self._slice_length = int(mean_over_workers(self._distribution_strategy, self._slice_length))
-        return record
+        found = super().slice(first)
+        self._slice_length = int(mean_over_workers(self._strategy, self._slice_length))
+        return found
 
-    def _placed(self, data: Dataset) -> Any:
-        def held(*arrays: np.ndarray) -> Any:
-            return tuple(
-                self._distribution_strategy.experimental_distribute_values_from_function(
-                    lambda _, array=array: tf.constant(array)
-                )
-                for array in arrays
-            )
-
-        return SimpleNamespace(
-            train=held(data.x_train, data.y_train.astype(np.int64)),
-            test=held(data.x_test, data.y_test.astype(np.int64)),
-        )
+    @property
+    def _strategy(self) -> tf.distribute.Strategy:
+        return self.model.distribute_strategy
 
     def _device(self) -> str:
-        devices = self._distribution_strategy.extended.worker_devices
+        devices = self._strategy.extended.worker_devices
         names = ", ".join(device.rpartition("device:")[2] for device in devices)
-        workers = self._distribution_strategy.num_replicas_in_sync // len(devices)
+        workers = self._strategy.num_replicas_in_sync // len(devices)
         return names if workers == 1 else f"{names} of each of {workers} workers"
 
-    def _graphs(self) -> tuple[Any, Any]:
-        return (
-            tf.function(self._slice_steps, autograph=False),
-            tf.function(self._evaluate_piece, autograph=False),
-        )
+    def _traced(self, step: Any, feed: Any, what: str) -> tuple[Any, tuple[str, ...]]:
+        model, prepare = self.model, self._prepare
 
-    def _train_on(self, all_images: Any, all_labels: Any, chosen: tf.Tensor) -> Any:
-        figures = self._distribution_strategy.run(
-            self._replica_step, args=(all_images, all_labels, chosen)
-        )
-        return tuple(
-            self._distribution_strategy.experimental_local_results(each)[0] for each in figures
-        )
+        def prepared(batch: Any) -> Any:
+            return logs_of(step(batch if prepare is None else prepare(batch)), what)
 
-    def _replica_step(self, all_images: tf.Tensor, all_labels: tf.Tensor, chosen: tf.Tensor) -> Any:
-        context = tf.distribute.get_replica_context()
-        examples = tf.shape(chosen)[0]
-        first, end, counts = _part(examples)
-        mine = chosen[first:end]
-        images, labels = tf.gather(all_images, mine), tf.gather(all_labels, mine)
-        share = counts / tf.cast(examples, tf.float32)
-        variables = self.model.trainable_variables
-        with tf.GradientTape() as tape:
-            logits = self.model(pixels(images), training=True)
-            loss = share * tf.reduce_sum(cross_entropy(labels, logits))
-            penalty = sum(tf.cast(each, tf.float32) for each in self.model.losses)
-            loss += penalty / context.num_replicas_in_sync
-            scaled = self.optimizer.scale_loss(loss)  # which `apply` takes back
-        gradients = tape.gradient(scaled, variables)
-        accuracy = share * tf.reduce_sum(tf.cast(right_answers(labels, logits), tf.float32))
-        rate = tf.cast(tf.convert_to_tensor(self.optimizer.learning_rate), tf.float32)
-        known = [i for i, gradient in enumerate(gradients) if gradient is not None]
-        # Together with the figures, because the number of messages between machines costs the time.
-        *summed, figures = context.all_reduce(
-            tf.distribute.ReduceOp.SUM,
-            [*(gradients[i] for i in known), tf.stack([loss, accuracy])],
-        )
-        self.optimizer.apply(summed, [variables[i] for i in known])
-        return figures[0], figures[1], rate
+        def on_all(batch: Any) -> Any:
+            return self._strategy.run(prepared, args=(batch,))
 
-    def _evaluate_piece(
-        self, all_images: Any, all_labels: Any, begin: tf.Tensor, loss: tf.Tensor, right: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        figures = self._distribution_strategy.run(
-            self._replica_evaluate, args=(all_images, all_labels, begin)
-        )
-        summed = self._distribution_strategy.reduce(tf.distribute.ReduceOp.SUM, figures, axis=None)
-        return loss + summed[0], right + tf.cast(summed[1], tf.int32)
+        with refused(model, what):
+            # Replicas cannot create variables: Keras does, from the form of a batch.
+            batch = keras.tree.map_structure(_example, feed.spec)
+            model._symbolic_build(data_batch=batch if prepare is None else prepare(batch))
+            graph = tf.function(on_all, autograph=False).get_concrete_function(feed.spec)
+        return prepared, tuple(graph.structured_outputs)
 
-    def _replica_evaluate(
-        self, all_images: tf.Tensor, all_labels: tf.Tensor, begin: tf.Tensor
-    ) -> tf.Tensor:
-        first, end, counts = _part(tf.minimum(TEST_BATCH, self._test_examples - begin))
-        images, labels = (each[begin + first : begin + end] for each in (all_images, all_labels))
-        logits = self.model(pixels(images), training=False)
-        loss = tf.reduce_sum(cross_entropy(labels, logits))
-        right = tf.reduce_sum(tf.cast(right_answers(labels, logits), tf.float32))
-        return counts * tf.stack([loss, right])
+    @contextlib.contextmanager
+    def _own_gradients(self) -> Iterator[None]:
+        """Sums the gradients of the replicas, weighted by their shares of the batch, at once.
+
+        Keras takes the mean of the replicas' means, which differs where their parts do, and clips
+        each replica's gradients before it sums them.
+        """
+        optimizers = [
+            # Gradients that are accumulated are summed by Keras, after some batches.
+            each
+            for each in optimizers_of(self.model)
+            if not each.gradient_accumulation_steps
+        ]
+        # Past the optimizer's own tracking, so that nothing of it is saved.
+        for optimizer in optimizers:
+            optimizer.__dict__["_backend_apply_gradients"] = functools.partial(
+                self._apply_summed, optimizer
+            )
+            optimizer.__dict__["_all_reduce_sum_gradients"] = lambda pairs: pairs
+        try:
+            yield
+        finally:
+            for optimizer in optimizers:
+                for name in ("_backend_apply_gradients", "_all_reduce_sum_gradients"):
+                    optimizer.__dict__.pop(name, None)
+
+    def _apply_summed(self, optimizer: Any, gradients: Any, variables: Any) -> None:
+        share = getattr(self._traced_here, "share", None)
+        if share is not None:
+            gradients = [_times(each, tf.cast(share, each.dtype)) for each in gradients]
+        kind = type(optimizer)
+        pairs = list(zip(gradients, variables, strict=True))
+        summed = [gradient for gradient, _ in kind._all_reduce_sum_gradients(optimizer, pairs)]
+        kind._backend_apply_gradients(optimizer, summed, variables)
+
+    def _train_on(self, batch: Any) -> tuple[Any, Mapping[str, Any], Any, list[Any]]:
+        self.model.reset_metrics()
+        rate = learning_rate_of(self.model)
+
+        def step(batch: Any) -> Any:
+            self._traced_here.share = self._feed.share(batch)
+            return self._feed.part_size(batch), self._step(self._feed.load(batch))
+
+        sizes, logs = self._strategy.run(step, args=(batch,))
+        size = self._strategy.reduce(tf.distribute.ReduceOp.SUM, sizes, axis=None)
+        return size, self._over_all(logs), rate, self._sums_now()
+
+    def _test_on(self, batch: Any) -> Mapping[str, Any]:
+        def step(batch: Any) -> Any:
+            return self._test(self._validation.load(batch))
+
+        return self._over_all(self._strategy.run(step, args=(batch,)))
+
+    def _over_all(self, logs: Mapping[str, Any]) -> Mapping[str, Any]:
+        # Outside of the replicas a metric's variables are those of all replicas together.
+        found = self.model.get_metrics_result()
+        if set(logs) <= set(found):
+            return {name: found[name] for name in logs}
+        return {
+            name: self._strategy.reduce(tf.distribute.ReduceOp.MEAN, value, axis=None)
+            for name, value in logs.items()
+        }
 
 
-def _part(examples: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Returns this replica's part of the examples in a row: first, last + 1, and the weight 1.0.
+class _ReplicatedArrays(ArrayFeed):
+    """An `ArrayFeed` of which each replica takes its part of every batch."""
 
-    With fewer examples than replicas, some replicas get an example with the weight 0.0.
+    def __init__(
+        self, strategy: tf.distribute.Strategy, arrays: Arrays, batch_size: int, seed: int | None
+    ):
+        self._strategy = strategy
+        super().__init__(arrays, batch_size, seed)
+
+    def signature(self) -> None:
+        return None
+
+    def load(self, batch: Any) -> Any:
+        leaves, chosen = batch
+        first, end = _part(tf.shape(chosen)[0])
+        return super().load((leaves, chosen[first:end]))
+
+    def part_size(self, batch: Any) -> tf.Tensor:
+        """Returns the number of examples that are this replica's own; in the graph."""
+        return _own_size(tf.shape(batch[1])[0])
+
+    def share(self, batch: Any) -> tf.Tensor:
+        """Returns this replica's examples over the mean of all replicas; in the graph."""
+        examples = tf.shape(batch[1])[0]
+        replicas = tf.distribute.get_replica_context().num_replicas_in_sync
+        return tf.cast(_own_size(examples) * replicas, tf.float32) / tf.cast(examples, tf.float32)
+
+    def _placed(self, arrays: Arrays) -> tuple[Any, ...]:
+        return tuple(self._moved(list(arrays.leaves)))
+
+    def _moved(self, leaves: list[np.ndarray]) -> list[Any]:
+        return [
+            self._strategy.experimental_distribute_values_from_function(
+                lambda _, leaf=leaf: tf.constant(leaf)
+            )
+            for leaf in leaves
+        ]
+
+
+class _ReplicatedBatches(BatchFeed):
+    """A `BatchFeed` that the strategy distributes."""
+
+    def part_size(self, batch: Any) -> tf.Tensor:
+        """Returns the number of examples in this replica's part; in the graph."""
+        return self.size(batch)
+
+    def share(self, batch: Any) -> None:
+        """Returns None: the replicas' means count alike."""
+
+
+def replicated_feed(
+    strategy: tf.distribute.Strategy,
+    data: Arrays | Batches,
+    batch_size: int,
+    seed: int | None = None,
+    first_epoch: int = 0,
+) -> ArrayFeed | BatchFeed:
+    """Returns the feed of data on all replicas of a distribution strategy."""
+    if isinstance(data, Arrays):
+        return _ReplicatedArrays(strategy, data, batch_size, seed)
+    return _ReplicatedBatches(data, seed, first_epoch, strategy.experimental_distribute_dataset)
+
+
+def _example(spec: tf.TensorSpec | None) -> Any:
+    if spec is None:
+        return None
+    return tf.zeros([1 if size is None else size for size in spec.shape], spec.dtype)
+
+
+def _part(examples: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns this replica's part of the examples in a row: first, and last + 1.
+
+    With fewer examples than replicas, some replicas take one that another has too; it counts in the
+    figures of that step, and not in its gradients.
     """
+    first, end = _bounds(examples)
+    first = tf.minimum(first, examples - 1)
+    return first, tf.maximum(end, first + 1)
+
+
+def _times(gradient: Any, factor: tf.Tensor) -> Any:
+    if isinstance(gradient, tf.IndexedSlices):  # of an Embedding
+        return tf.IndexedSlices(gradient.values * factor, gradient.indices, gradient.dense_shape)
+    return gradient * factor
+
+
+def _own_size(examples: tf.Tensor) -> tf.Tensor:
+    first, end = _bounds(examples)
+    return end - first
+
+
+def _bounds(examples: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     context = tf.distribute.get_replica_context()
     replica = tf.cast(context.replica_id_in_sync_group, tf.int32)
-    first, end = (
-        examples * number // context.num_replicas_in_sync for number in (replica, replica + 1)
+    return (
+        examples * replica // context.num_replicas_in_sync,
+        examples * (replica + 1) // context.num_replicas_in_sync,
     )
-    counts = tf.cast(end > first, tf.float32)
-    first = tf.minimum(first, examples - 1)
-    return first, tf.maximum(end, first + 1), counts

@@ -19,13 +19,13 @@ import numpy as np
 from keraslr._environment import require_tensorflow, versions
 from keraslr._files import write_whole
 from keraslr._parameters import MAX_TICKS, Number
-from keraslr.datasets import Dataset
-from keraslr.schedules import Schedule
+from keraslr.problems import Problem
+from keraslr.problems._model import save_uncompiled
 from keraslr.training._interpreter_end import stop_at_end
 from keraslr.training._priority import give_way
 from keraslr.training._questions import Questions, answered
 from keraslr.training._result import Result
-from keraslr.training._run import Run, dataset_of
+from keraslr.training._run import Run, problem_of
 from keraslr.training._steering import RATE, SteeredSchedule, write_steering
 from keraslr.training._watched import WatchedRun
 
@@ -52,7 +52,7 @@ class _Origin:
     parent: str | None = None
     step: int = 0
     epochs_begun: int = 0
-    data: Dataset | None = None
+    problem: Problem | None = None
     state: list[np.ndarray] | None = None
 
 
@@ -99,7 +99,7 @@ class LiveRun(WatchedRun):
     ):
         if not isinstance(run, Run) and not _is_description(run):
             raise TypeError(
-                "run must be a Run, as keraslr.training.Run(name, schedule, dataset, model) makes "
+                "run must be a Run, as keraslr.training.Run(name, schedule, problem) makes "
                 f"it, or a function without arguments that returns one. Received: run={run!r}"
             )
         if on_progress is not None and not callable(on_progress):
@@ -235,7 +235,7 @@ class LiveRun(WatchedRun):
     def branch(
         self,
         name: str,
-        schedule: Schedule | float,
+        schedule: Any,
         epochs: int | None = None,
         *,
         on_progress: Callable[[Result], None] | None = None,
@@ -259,12 +259,16 @@ class LiveRun(WatchedRun):
         """
 
         def begin() -> tuple[_Origin, int]:
-            trainer, steps = self._whole("branch"), len(self.result.loss)
-            left = -(-(trainer.steps - steps) // trainer.steps_per_epoch)
+            trainer, steps = self._whole("branch"), self.result.steps_done
+            left = trainer.epochs_wanted - trainer.epochs_begun
+            if trainer.steps is not None and trainer.steps_per_epoch is not None:
+                left = -(-(trainer.steps - steps) // trainer.steps_per_epoch)
             place = self.first_step + steps
             parent = trainer.run.name
             state = trainer.state()
-            return _Origin(parent, place, trainer.epochs_begun, trainer.data, state), max(1, left)
+            return _Origin(parent, place, trainer.epochs_begun, trainer.problem, state), max(
+                1, left
+            )
 
         run = self._made("branch").run
         changes: dict[str, Any] = {"name": name, "schedule": schedule}
@@ -278,7 +282,7 @@ class LiveRun(WatchedRun):
         """Writes the current model, whole or not at all.
 
         The saved model is not compiled, so `keras.models.load_model` does not need this package.
-        Its inputs are float images in [0, 1], its outputs logits.
+        The LeNet's inputs are float images in [0, 1], its outputs logits.
 
         Args:
             path: File to write, ending in ".keras". Missing folders are made.
@@ -299,7 +303,7 @@ class LiveRun(WatchedRun):
             model = self._whole("save_model").model()
             with tempfile.TemporaryDirectory() as folder:
                 whole = Path(folder) / "model.keras"
-                model.save(whole)
+                save_uncompiled(model, whole)
                 return whole.read_bytes()
 
         return write_whole(path, self._between_steps("save_model", saved))
@@ -353,7 +357,8 @@ class LiveRun(WatchedRun):
     def _plan(self, trainer: Trainer, epochs: int | None) -> None:
         """Notes the total numbers of epochs and steps."""
         more = trainer.run.epochs if epochs is None else epochs
-        self._steps = len(self.result.loss) + more * trainer.steps_per_epoch
+        every = trainer.steps_per_epoch
+        self._steps = None if every is None else self.result.steps_done + more * every
         all_epochs = trainer.epochs_begun - self._first_epoch + more
         self.result.run = {**self.result.run, "epochs": all_epochs}
 
@@ -381,10 +386,11 @@ class LiveRun(WatchedRun):
         run = self._describe() if self.run is None else self.run
         if not isinstance(run, Run):
             raise TypeError(f"run must be a function that returns a Run. Received: {run!r}")
-        data = dataset_of(run) if origin.data is None else origin.data
+        problem = problem_of(run) if origin.problem is None else origin.problem
         if self._stopping:
             return None
-        self.result.run = {**self._description(run), "dataset": data.name}
+        named = {"dataset": problem.name} if run.problem is None else {}
+        self.result.run = {**self._description(run), **named}
         self.run = run
         if _LET_GO.is_set():
             # Graphs are in reference cycles, which Python might collect only after dozens of runs.
@@ -392,7 +398,7 @@ class LiveRun(WatchedRun):
             gc.collect()
         self._steered = SteeredSchedule(run.schedule, origin.step)
         trainer = Trainer(
-            run, data, self.result, learning_rate=self._steered,
+            run, problem, self.result, learning_rate=self._steered,
             first_epoch=origin.epochs_begun, state=origin.state,
         )  # fmt: skip
         self._plan(trainer, epochs)
@@ -408,6 +414,7 @@ class LiveRun(WatchedRun):
 
     def _after_slice(self, done: int, steps: int, result: Result) -> None:
         assert self._trainer is not None
+        self._steps = self._trainer.steps
         self._times.append((self._trainer.seconds, self._trainer.examples))
         (begin, before), (end, after) = self._times[0], self._times[-1]
         if end > begin:
@@ -431,8 +438,10 @@ class LiveRun(WatchedRun):
     def _steer(self) -> None:
         assert self._steered is not None
         rate = self.held_rate
-        self._steered.hold(rate)
-        write_steering(self.result, [len(self.result.loss), rate])
+        # The plateau rule scales what it is given, but a rate set by hand is applied as it is.
+        scale = self._trainer.plateau_scale() if self._trainer is not None else 1.0
+        self._steered.hold(None if rate is None else rate / scale)
+        write_steering(self.result, [self.result.steps_done, rate])
 
 
 def _is_description(run: Any) -> bool:

@@ -1,34 +1,40 @@
-"""The training loop that TensorFlow runs.
+"""The training loop that TensorFlow runs, for any Keras model.
 
-A step of a small network takes less time than a call from Python. So the data are kept on the
-device with one byte per pixel, as on disk, and one call of the graph trains a slice of an epoch: it
-gathers the batches by their place in the order, and records every step. The gain over `fit` on
-arrays is measured by `python -m benchmarks --only epoch`.
-
-The model and the optimizer are plain Keras, and the numbers equal those of `fit` with the same
-order.
+A step of a small network takes less time than a call from Python. So one call of the graph trains a
+slice of an epoch: for each batch it calls the model's own `train_step`, and records what that
+reports and the rate that it applied. All that was compiled counts, since Keras's own step is what
+runs, and the numbers equal those of `fit` with the same batches. The gain over `fit` is measured by
+`python -m benchmarks --only epoch`.
 """
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from keraslr.datasets import Dataset
-from keraslr.training._data import OnDevice
+from keraslr.optimizers._of_a_model import learning_rate_of, optimizers_of
 
 # Approximate time of a slice: short enough for a quick stop, long enough to cost nothing.
 _SLICE_SECONDS = 0.2
 # The environment variable that sets the steps of a slice instead, for tests that must not depend on
 # the speed of the machine. All workers of a cluster need the same value.
 SLICE_STEPS = "KERASLR_SLICE_STEPS"
-TEST_BATCH = 1000
+# Errors of a step that the model and the data may cause together.
+_NO_FIT = (
+    TypeError, ValueError, tf.errors.InvalidArgumentError, tf.errors.UnimplementedError,
+)  # fmt: skip
+# Steps of the first slice.
+_FIRST_SLICE = 4
+# Most steps of a slice, which the graph allocates memory for.
+_MAX_SLICE = 1 << 20
 
 
 def _steps_asked_for() -> int | None:
@@ -41,173 +47,410 @@ def _steps_asked_for() -> int | None:
     return int(said)
 
 
-class Loop:
-    """Trains a model on a dataset that it holds on the device.
+@dataclasses.dataclass(frozen=True, eq=False)
+class Slice:
+    """What was recorded of the steps of a slice.
 
     Attributes:
-        model, optimizer: Model that is trained, and its optimizer.
-        steps_per_epoch: Optimizer steps per epoch; the last one takes the remaining examples.
+        figures: What the train step reported, by name, and "learning_rate": arrays (steps,).
+        sizes: Examples of each batch, integers (steps,).
+        is_last: Whether the epoch is over.
+    """
+
+    figures: Mapping[str, np.ndarray]
+    sizes: np.ndarray
+    is_last: bool
+
+
+class Loop:
+    """Trains a compiled model on batches of a feed.
+
+    Args:
+        model: Compiled model.
+        feed: `ArrayFeed` or `BatchFeed` to train on.
+        validation: The same to evaluate; None for none.
+        prepare: Function that turns a batch as the feed has it into a batch as `fit` takes it, in
+            the graph; None to leave it as it is.
+
+    Attributes:
         slice_steps: Steps of each slice; None for as many as take a fifth of a second. The results
             do not depend on it.
         device: Name of the device.
+
+    Raises:
+        ValueError: The model cannot be trained on the batches.
     """
 
     def __init__(
-        self, model: keras.Model, optimizer: keras.Optimizer, data: Dataset, batch_size: int
+        self,
+        model: keras.Model,
+        feed: Any,
+        validation: Any = None,
+        prepare: Callable[[Any], Any] | None = None,
     ):
-        self.model, self.optimizer, self.batch_size = model, optimizer, batch_size
-        self.examples = len(data.x_train)
-        self.steps_per_epoch = -(-self.examples // batch_size)
-        self._data = self._placed(data)
-        self._test_examples = len(data.x_test)
-        self.device = self._device()
-        optimizer.build(model.trainable_variables)
-        self._slice, self._evaluate = self._graphs()
+        self.model, self._feed, self._validation, self._prepare = model, feed, validation, prepare
         self.slice_steps = _steps_asked_for()
-        self._slice_length = 4
-        self._order = tf.range(self.examples, dtype=tf.int64)
+        self._slice_length = self._piece_length = _FIRST_SLICE
+        self.device = self._device()
+        self._step, self._names = self._traced(model.train_step, feed, "train_step")
+        self._test: Any = None
+        self._test_names: tuple[str, ...] = ()
+        if validation is not None:
+            self._test, self._test_names = self._traced(model.test_step, validation, "test_step")
+        self._slice, self._piece = self._graphs()
+        self._begin_epoch()
 
-    def _placed(self, data: Dataset) -> Any:
-        return OnDevice.of(data)
+    def _begin_epoch(self) -> None:
+        self.model.reset_metrics()
+        self._sums = self._sums_now()
+        # The figures of an epoch follow from the sums over its batches only where a metric adds up
+        # its batches from zero.
+        self._adds_up = all(not np.any(total.numpy()) for total in self._sums)
 
-    def _device(self) -> str:
-        return self._data.train[0].device.rpartition("device:")[2]
+    def begin(self, epoch: int) -> None:
+        """Begins an epoch."""
+        self._begin_epoch()
+        self._feed.begin(epoch)
+        self._values: dict[str, list[np.ndarray]] = {}
+        self._sizes: list[np.ndarray] = []
 
-    def _graphs(self) -> tuple[Any, Any]:
-        # Graphs of this instance alone, traced once, here. The data are arguments, so that a graph
-        # that is kept alive elsewhere does not keep the data. As for `fit`, no autograph.
-        number = tf.TensorSpec([], tf.int32)
-        return (
-            tf.function(self._slice_steps, autograph=False).get_concrete_function(
-                *map(_spec, self._data.train), tf.TensorSpec([None], tf.int64), number, number
-            ),
-            tf.function(self._evaluate_piece, autograph=False).get_concrete_function(
-                *map(_spec, self._data.test), number, tf.TensorSpec([], tf.float32), number
-            ),
-        )
+    def end(self) -> None:
+        """Ends an epoch, also one that was stopped."""
+        self._feed.end()
 
-    def shuffle(self, order: np.ndarray) -> None:
-        """Sets the order of the examples in the next epoch, an integer array (examples,)."""
-        self._order = tf.constant(order, tf.int64)
+    @property
+    def steps_per_epoch(self) -> int | None:
+        """Optimizer steps of an epoch; None until the first epoch is over if nobody can know."""
+        return self._feed.steps
 
-    def slice(self, first: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Trains the next steps of the epoch, starting with step number `first`.
-
-        Returns:
-            Loss (mean over the batch), share of right answers before the step, and applied learning
-            rate: float32 arrays with one value per step.
-        """
-        steps = min(self.slice_steps or self._slice_length, self.steps_per_epoch - first)
+    def slice(self, first: int) -> Slice:
+        """Trains the next steps of the epoch, of which `first` are done."""
+        steps = min(self.slice_steps or self._slice_length, _MAX_SLICE)
+        if self._feed.steps is not None:
+            steps = min(steps, self._feed.steps - first)
         begin = time.perf_counter()
-        loss, accuracy, rate = self._slice(
-            *self._data.train, self._order, tf.constant(first), tf.constant(steps)
-        )
-        record = loss.numpy(), accuracy.numpy(), rate.numpy()
-        per_step = (time.perf_counter() - begin) / steps
-        # At most doubled: one slow or fast slice is little evidence.
-        self._slice_length = max(1, min(2 * steps, int(_SLICE_SECONDS / per_step)))
-        return record
+        with self._own_gradients(), refused(self.model, "train_step"):
+            going, sizes, figures = self._trained_slice(self._feed.arguments(first, steps), steps)
+        done = len(sizes)
+        if done:
+            per_step = (time.perf_counter() - begin) / done
+            # At most doubled: one slow or fast slice is little evidence.
+            self._slice_length = max(1, min(2 * steps, int(_SLICE_SECONDS / per_step)))
+        for name, values in figures.items():
+            self._values.setdefault(name, []).append(values)
+        self._sizes.append(sizes)
+        return Slice(figures, sizes, self._is_last(first, done, going))
 
-    def evaluate(self) -> Iterator[tuple[float, float] | None]:
-        """Evaluates the test data piece by piece, so that the caller can stop between pieces.
+    def try_out(self) -> None:
+        """Evaluates the first batch, which shows what tracing cannot: targets out of range.
+
+        Does nothing where that would spend the data of a generator, and for a model with a
+        `test_step` of its own, which may do anything.
+        """
+        own = type(self.model).test_step is not keras.Model.test_step
+        if own or not self._feed.can_restart:
+            return
+        self._feed.begin(0)
+        try:
+            there, batch = self._feed.take(self._feed.arguments(0, 1), tf.constant(0))
+            if there is None or there:
+                batch = self._feed.load(batch() if callable(batch) else batch)
+                with refused(self.model, "test_step"):
+                    self.model.test_step(batch if self._prepare is None else self._prepare(batch))
+        finally:
+            self._feed.end()
+
+    def _trained_slice(
+        self, arguments: Any, steps: int
+    ) -> tuple[bool, np.ndarray, dict[str, np.ndarray]]:
+        """Trains up to that many steps; returns whether there are more, sizes and figures."""
+        going, self._sums, sizes, figures = self._slice(arguments, tf.constant(steps), self._sums)
+        recorded = {name: values.numpy() for name, values in figures.items()}
+        return bool(going), sizes.numpy(), recorded
+
+    def _tested_piece(self, arguments: Any, steps: int) -> tuple[int, bool, dict[str, Any]]:
+        """Evaluates up to that many batches; returns how many, whether more, and the last logs."""
+        found, going, logs = self._piece(arguments, tf.constant(steps))
+        return int(found), bool(going), logs
+
+    def _is_last(self, first: int, done: int, going: bool) -> bool:
+        if self._feed.steps is None:
+            if not going:
+                self._feed.steps = first + done
+            return not going
+        if not going and self._feed.is_endless and first + done < self._feed.steps:
+            raise ValueError(
+                "steps_per_epoch must not exceed the batches that the data hold: they ended after "
+                f"{first + done} steps of an epoch. Received: steps_per_epoch={self._feed.steps}"
+            )
+        return not going or first + done >= self._feed.steps
+
+    def epoch_figures(self) -> dict[str, float]:
+        """Returns the figures of the epoch so far, as `fit` reports them.
+
+        Metrics as over all examples at once; what else a train step reports as the mean over the
+        examples.
+        """
+        sizes = np.concatenate(self._sizes) if self._sizes else np.empty(0)
+        if not len(sizes):
+            return {}
+        figures = {
+            name: _weighted_mean(np.concatenate(values), sizes)
+            for name, values in self._values.items()
+        }
+        rates = figures.pop("learning_rate", None)
+        if self._adds_up:
+            for variable, total in zip(self.model.metrics_variables, self._sums, strict=True):
+                variable.assign(total)
+            found = scalars(self.model.get_metrics_result())
+            if set(found) == set(figures):
+                figures = found
+        return {name: float(figures[name]) for name in figures} if rates is not None else {}
+
+    def evaluate(self) -> Iterator[dict[str, float] | None]:
+        """Evaluates the validation data piece by piece, so that the caller can stop between pieces.
 
         Yields:
-            None between pieces; at the end, mean loss and share of right answers over the test
-            data.
+            None between pieces; at the end the figures, as `evaluate` reports them, without "val_".
         """
-        loss, right = tf.constant(0.0), tf.constant(0)
-        for begin in range(0, self._test_examples, TEST_BATCH):
-            if begin:
-                yield None
-            loss, right = self._evaluate(*self._data.test, tf.constant(begin), loss, right)
-        yield float(loss) / self._test_examples, int(right) / self._test_examples
+        feed = self._validation
+        if feed is None:
+            yield {}
+            return
+        self.model.reset_metrics()
+        feed.begin(0)
+        done, logs = 0, {}
+        while True:
+            steps = self.slice_steps or self._piece_length
+            if feed.steps is not None:
+                steps = min(steps, feed.steps - done)
+            begin = time.perf_counter()
+            found, going, last = self._tested_piece(feed.arguments(done, steps), steps)
+            done += found
+            if found:
+                logs = last
+                per_step = (time.perf_counter() - begin) / found
+                self._piece_length = max(1, min(2 * steps, int(_SLICE_SECONDS / per_step)))
+            if not going or (feed.steps is not None and done >= feed.steps):
+                break
+            yield None
+        feed.end()
+        if not done:
+            raise ValueError("validation_data must hold at least one batch. Received: none")
+        figures = scalars(self.model.get_metrics_result())
+        if set(figures) != set(logs):
+            figures = scalars(logs)
+        yield {name: float(value) for name, value in figures.items()}
 
-    def sizes(self, first: int, steps: int) -> np.ndarray:
-        """Returns the number of examples in each of these steps."""
-        begins = np.arange(first, first + steps) * self.batch_size
-        return np.minimum(self.batch_size, self.examples - begins)
+    # The graphs.
 
-    def _slice_steps(
-        self,
-        all_images: tf.Tensor,
-        all_labels: tf.Tensor,
-        order: tf.Tensor,
-        first: tf.Tensor,
-        steps: tf.Tensor,
-    ) -> Any:
-        losses = tf.TensorArray(tf.float32, steps, element_shape=())
-        accuracies = tf.TensorArray(tf.float32, steps, element_shape=())
-        rates = tf.TensorArray(tf.float32, steps, element_shape=())
+    def _device(self) -> str:
+        return tf.identity(tf.constant(0, tf.int64)).device.rpartition("device:")[2]
 
-        def step(i: tf.Tensor, losses: Any, accuracies: Any, rates: Any) -> Any:
-            begin = (first + i) * self.batch_size
-            chosen = order[begin : begin + self.batch_size]
-            loss, accuracy, rate = self._train_on(all_images, all_labels, chosen)
-            return (
-                i + 1,
-                losses.write(i, loss),
-                accuracies.write(i, accuracy),
-                rates.write(i, rate),
-            )
+    def _traced(self, step: Any, feed: Any, what: str) -> tuple[Any, tuple[str, ...]]:
+        """Returns the compiled step and the names of what it reports.
 
-        _, *records = tf.while_loop(
-            lambda i, *_: i < steps,
-            step,
-            (tf.constant(0), losses, accuracies, rates),
+        Tracing creates the variables that the model, the optimizer and the metrics do not have
+        yet, and shows whether the model fits the data.
+        """
+
+        def prepared(batch: Any) -> Any:
+            return logs_of(step(batch if self._prepare is None else self._prepare(batch)), what)
+
+        # As for `fit`, no autograph.
+        compiled = tf.function(prepared, jit_compile=self.model.jit_compile, autograph=False)
+        with self._own_gradients(), refused(self.model, what):
+            graph = compiled.get_concrete_function(feed.spec)
+        return compiled, tuple(graph.structured_outputs)
+
+    def _graphs(self) -> tuple[Any, Any]:
+        # Graphs of this instance alone. The data are arguments, so that a graph that is kept alive
+        # elsewhere does not keep the data.
+        sums = [tf.TensorSpec(total.shape, total.dtype) for total in self._sums_now()]
+
+        def compiled(function: Any, feed: Any, *more: Any) -> Any:
+            signature = None if feed is None else feed.signature()
+            if signature is not None:
+                # So that a slice with another number of examples is not traced again.
+                signature = (signature, tf.TensorSpec([], tf.int32), *more)
+            return tf.function(function, input_signature=signature, autograph=False)
+
+        return (
+            compiled(self._steps, self._feed, sums),
+            compiled(self._steps_of_test, self._validation),
+        )
+
+    def _sums_now(self) -> list[tf.Tensor]:
+        return [tf.convert_to_tensor(variable) for variable in self.model.metrics_variables]
+
+    @contextlib.contextmanager
+    def _own_gradients(self) -> Iterator[None]:
+        """Keeps Keras from summing the gradients over the replicas, where there is only one.
+
+        It would sum them through a custom gradient, and TensorFlow's global registry keeps each
+        custom gradient of a graph, and with it the graph and the weights.
+        """
+        optimizers = [] if self._is_distributed else optimizers_of(self.model)
+        # Past the optimizer's own tracking, so that nothing of it is saved.
+        for optimizer in optimizers:
+            optimizer.__dict__["_all_reduce_sum_gradients"] = lambda pairs: pairs
+        try:
+            yield
+        finally:
+            for optimizer in optimizers:
+                optimizer.__dict__.pop("_all_reduce_sum_gradients", None)
+
+    @property
+    def _is_distributed(self) -> bool:
+        return self.model.distribute_strategy.num_replicas_in_sync > 1
+
+    def _steps(self, arguments: Any, steps: tf.Tensor, sums: list[tf.Tensor]) -> Any:
+        names = self._names
+        records = [
+            tf.TensorArray(tf.float32, steps, element_shape=()) for _ in (*names, "learning_rate")
+        ]
+        sizes = tf.TensorArray(tf.int32, steps, element_shape=())
+
+        def body(i: Any, going: Any, sizes: Any, records: Any, sums: Any) -> Any:
+            there, batch = self._feed.take(arguments, i)
+
+            def trained() -> Any:
+                size, logs, rate, parts = self._train_on(batch() if callable(batch) else batch)
+                figures = [*(logs[name] for name in names), rate]
+                written = [
+                    record.write(i, tf.cast(figure, tf.float32))
+                    for record, figure in zip(records, figures, strict=True)
+                ]
+                added = [total + part for total, part in zip(sums, parts, strict=True)]
+                return i + 1, tf.constant(True), sizes.write(i, size), written, added
+
+            if there is None:
+                return trained()
+            return tf.cond(there, trained, lambda: (i, tf.constant(False), sizes, records, sums))
+
+        i, going, sizes, records, sums = tf.while_loop(
+            lambda i, going, *_: going & (i < steps),
+            body,
+            (tf.constant(0), tf.constant(True), sizes, records, sums),
             parallel_iterations=1,  # each step needs the weights of the one before
         )
-        return tuple(record.stack() for record in records)
+        stacked = [record.stack()[:i] for record in records]
+        figures = dict(zip((*names, "learning_rate"), stacked, strict=True))
+        return going, sums, sizes.stack()[:i], figures
 
-    def _train_on(self, all_images: Any, all_labels: Any, chosen: tf.Tensor) -> Any:
-        """Trains on the chosen examples; returns their loss, accuracy and the applied rate."""
-        images, labels = tf.gather(all_images, chosen), tf.gather(all_labels, chosen)
-        variables = self.model.trainable_variables
-        with tf.GradientTape() as tape:
-            logits = self.model(pixels(images), training=True)
-            loss = tf.reduce_mean(cross_entropy(labels, logits))
-            loss += sum(tf.cast(each, tf.float32) for each in self.model.losses)
-            scaled = self.optimizer.scale_loss(loss)  # which `apply` takes back
-        gradients = tape.gradient(scaled, variables)
+    def _train_on(self, batch: Any) -> tuple[Any, Mapping[str, Any], Any, list[Any]]:
+        """Trains on a batch; returns its size, logs, applied rate and metrics' variables."""
+        self.model.reset_metrics()
         # Read before the update, which increments the step: the rate that the update applies.
-        rate = tf.cast(tf.convert_to_tensor(self.optimizer.learning_rate), tf.float32)
-        # Outside a replica: within one, Keras sums the gradients over all replicas (even over a
-        # single one) through a custom gradient, and TensorFlow's global registry keeps each custom
-        # gradient of a graph, and with it the graph and the weights.
-        tf.distribute.get_replica_context().merge_call(
-            lambda _: self.optimizer.apply(gradients, variables)
+        rate = learning_rate_of(self.model)
+        logs = self._step(self._feed.load(batch))
+        return self._feed.size(batch), logs, rate, self._sums_now()
+
+    def _test_on(self, batch: Any) -> Mapping[str, Any]:
+        """Evaluates a batch; returns what the test step reports."""
+        return self._test(self._validation.load(batch))
+
+    def _steps_of_test(self, arguments: Any, steps: tf.Tensor) -> Any:
+        names: tuple[str, ...] = self._test_names
+        empty = [tf.zeros([], tf.float32) for _ in names]
+
+        def body(i: Any, going: Any, values: Any) -> Any:
+            there, batch = self._validation.take(arguments, i)
+
+            def tested() -> Any:
+                logs = self._test_on(batch() if callable(batch) else batch)
+                return i + 1, tf.constant(True), [tf.cast(logs[name], tf.float32) for name in names]
+
+            if there is None:
+                return tested()
+            return tf.cond(there, tested, lambda: (i, tf.constant(False), values))
+
+        i, going, values = tf.while_loop(
+            lambda i, going, *_: going & (i < steps),
+            body,
+            (tf.constant(0), tf.constant(True), empty),
+            parallel_iterations=1,
         )
-        return loss, tf.reduce_mean(tf.cast(right_answers(labels, logits), tf.float32)), rate
-
-    def _evaluate_piece(
-        self,
-        all_images: tf.Tensor,
-        all_labels: tf.Tensor,
-        begin: tf.Tensor,
-        loss: tf.Tensor,
-        right: tf.Tensor,
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        images, labels = (each[begin : begin + TEST_BATCH] for each in (all_images, all_labels))
-        logits = self.model(pixels(images), training=False)
-        loss += tf.reduce_sum(cross_entropy(labels, logits))
-        right += tf.reduce_sum(tf.cast(right_answers(labels, logits), tf.int32))
-        return loss, right
+        return i, going, dict(zip(names, values, strict=True))
 
 
-def _spec(tensor: tf.Tensor) -> tf.TensorSpec:
-    return tf.TensorSpec(tensor.shape, tensor.dtype)
+class EagerLoop(Loop):
+    """A `Loop` without graphs, for a model compiled with `run_eagerly`."""
+
+    def _traced(self, step: Any, feed: Any, what: str) -> tuple[Any, tuple[str, ...]]:
+        def prepared(batch: Any) -> Any:
+            return logs_of(step(batch if self._prepare is None else self._prepare(batch)), what)
+
+        return prepared, ()
+
+    def _graphs(self) -> tuple[Any, Any]:
+        return None, None
+
+    def _trained_slice(
+        self, arguments: Any, steps: int
+    ) -> tuple[bool, np.ndarray, dict[str, np.ndarray]]:
+        sizes: list[int] = []
+        values: dict[str, list[float]] = {}
+        for i in range(steps):
+            there, batch = self._feed.take(arguments, i)
+            if there is not None and not there:
+                return False, np.array(sizes, np.int32), _as_arrays(values)
+            with refused(self.model, "train_step"):
+                size, logs, rate, parts = self._train_on(batch() if callable(batch) else batch)
+            sizes.append(int(size))
+            for name, value in {**logs, "learning_rate": rate}.items():
+                values.setdefault(name, []).append(float(value))
+            # The first step of all creates the metrics' variables.
+            begun = self._sums if len(self._sums) == len(parts) else list(map(tf.zeros_like, parts))
+            self._sums = [total + part for total, part in zip(begun, parts, strict=True)]
+        return True, np.array(sizes, np.int32), _as_arrays(values)
+
+    def _tested_piece(self, arguments: Any, steps: int) -> tuple[int, bool, dict[str, Any]]:
+        logs: Any = {}
+        for i in range(steps):
+            there, batch = self._validation.take(arguments, i)
+            if there is not None and not there:
+                return i, False, logs
+            with refused(self.model, "test_step"):
+                logs = self._test_on(batch() if callable(batch) else batch)
+        return steps, True, dict(logs)
 
 
-def pixels(images: tf.Tensor) -> tf.Tensor:
-    """Returns bytes as floats in [0, 1]."""
-    return tf.cast(images, tf.float32) / 255.0
+def logs_of(logs: Any, what: str) -> dict[str, Any]:
+    """Returns the numbers among the logs of a step.
+
+    Raises:
+        TypeError: The step returned something other than a dict with a number.
+    """
+    found = scalars(logs) if isinstance(logs, Mapping) else {}
+    if not found:
+        raise TypeError(
+            f"the model's {what} must return a dict of numbers by name, such as "
+            f'{{"loss": loss}}. Received: {logs!r}'
+        )
+    return found
 
 
-def cross_entropy(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-    """Returns the loss of each example."""
-    logits = tf.cast(logits, tf.float32)
-    return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
+def scalars(logs: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the logs that are numbers: a figure with several values has no curve."""
+    return {name: value for name, value in logs.items() if np.ndim(value) == 0}
 
 
-def right_answers(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-    """Returns whether the answer to each example is right."""
-    return tf.equal(tf.argmax(logits, 1, output_type=tf.int64), labels)
+@contextlib.contextmanager
+def refused(model: keras.Model, what: str) -> Iterator[None]:
+    """Turns the errors of a step that does not fit the data into one that says so."""
+    try:
+        yield
+    except _NO_FIT as error:
+        raise ValueError(
+            f"the model cannot be trained on the data: {type(error).__name__} in its {what}: "
+            f"{error}. Received: {model.name!r}"
+        ) from error
+
+
+def _as_arrays(values: Mapping[str, list[float]]) -> dict[str, np.ndarray]:
+    return {name: np.array(each, np.float32) for name, each in values.items()}
+
+
+def _weighted_mean(values: np.ndarray, sizes: np.ndarray) -> float:
+    return float(np.average(values.astype(np.float64), weights=sizes))

@@ -15,24 +15,79 @@ import numpy as np
 
 from keraslr._files import with_null, write_whole
 
+RATE = "learning_rate"
+
+
+class Figures:
+    """The figures of a run by their Keras names, and the usual ones by short names."""
+
+    steps: Any
+    epochs: Any
+
+    @property
+    def steps_done(self) -> int:
+        """Optimizer steps recorded."""
+        return len(self.steps.get(RATE, ()))
+
+    @property
+    def epochs_done(self) -> int:
+        """Whole epochs recorded."""
+        return len(self.epochs.get(RATE, ()))
+
+    @property
+    def loss(self) -> Any:
+        """Loss per step: `steps["loss"]`."""
+        return self.steps.get("loss", [])
+
+    @property
+    def accuracy(self) -> Any:
+        """Accuracy per step: `steps["accuracy"]`; empty without that metric."""
+        return self.steps.get("accuracy", [])
+
+    @property
+    def learning_rate(self) -> Any:
+        """Applied rate per step: `steps["learning_rate"]`."""
+        return self.steps.get(RATE, [])
+
+    @property
+    def train_loss(self) -> Any:
+        """Training loss per epoch: `epochs["loss"]`."""
+        return self.epochs.get("loss", [])
+
+    @property
+    def train_accuracy(self) -> Any:
+        """Training accuracy per epoch: `epochs["accuracy"]`; empty without that metric."""
+        return self.epochs.get("accuracy", [])
+
+    @property
+    def test_loss(self) -> Any:
+        """Validation loss per epoch: `epochs["val_loss"]`; empty without validation data."""
+        return self.epochs.get("val_loss", [])
+
+    @property
+    def test_accuracy(self) -> Any:
+        """Validation accuracy per epoch: `epochs["val_accuracy"]`; empty without that metric."""
+        return self.epochs.get("val_accuracy", [])
+
 
 @dataclasses.dataclass
-class Result:
+class Result(Figures):
     """The result of a run.
 
     Attributes:
         run: Description of the run.
-        status: "finished", "diverged" (a loss that is not finite), "stopped" (by `should_stop`),
-            "interrupted" (by Ctrl-C) or "failed" (of a `LiveRun`: by its error). With each status
-            the numbers cover all steps done.
-        loss, accuracy: Per step: mean loss of the batch and share of right answers in it, both
-            before the update.
-        learning_rate: Per step: rate that the update applied.
-        train_loss, train_accuracy: Per epoch: means of the steps' figures over its examples.
-        test_loss, test_accuracy: Per epoch: means over the test data, after the epoch.
-        epoch_seconds: Per epoch: wall time in seconds, test included.
+        status: "finished", "diverged" (a loss that is not finite), "stopped" (by `should_stop`, or
+            by a callback), "interrupted" (by Ctrl-C) or "failed" (of a `LiveRun`: by its error).
+            With each status the numbers cover all steps done.
+        steps: Per step, by name: what the model's train step reports of the batch, before the
+            update, such as "loss" and each compiled metric; and "learning_rate", the rate that the
+            update applied. Lists of one length.
+        epochs: Per epoch, by name: the same as `fit` reports it, over the examples of the epoch;
+            with validation data also "val_loss" and so on, after the epoch; and "learning_rate",
+            that of the epoch's last step. Lists of one length.
+        epoch_seconds: Per epoch: wall time in seconds, validation included.
         wall_time: Wall time of the whole run in seconds.
-        examples_per_second: Training examples per second, time for tests and set-up included.
+        examples_per_second: Training examples per second, time for validation and set-up included.
         device: Name of the device.
         versions: Versions of Python and of the packages.
         model: The trained model; not in the JSON.
@@ -40,13 +95,8 @@ class Result:
 
     run: dict[str, Any]
     status: str = "running"
-    loss: list[float] = dataclasses.field(default_factory=list)
-    accuracy: list[float] = dataclasses.field(default_factory=list)
-    learning_rate: list[float] = dataclasses.field(default_factory=list)
-    train_loss: list[float] = dataclasses.field(default_factory=list)
-    train_accuracy: list[float] = dataclasses.field(default_factory=list)
-    test_loss: list[float] = dataclasses.field(default_factory=list)
-    test_accuracy: list[float] = dataclasses.field(default_factory=list)
+    steps: dict[str, list[float]] = dataclasses.field(default_factory=dict)
+    epochs: dict[str, list[float]] = dataclasses.field(default_factory=dict)
     epoch_seconds: list[float] = dataclasses.field(default_factory=list)
     wall_time: float = 0.0
     examples_per_second: float = 0.0
@@ -88,32 +138,26 @@ class Result:
             TypeError, ValueError: The text is not a result.
         """
         result = cls(**json.loads(text))
-        for field in dataclasses.fields(cls):
-            value = getattr(result, field.name)
-            if isinstance(value, list):
-                setattr(result, field.name, [math.nan if x is None else x for x in value])
+        for lists in (result.steps, result.epochs):
+            for name, values in lists.items():
+                lists[name] = [math.nan if value is None else value for value in values]
         return result
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Record:
+class Record(Figures):
     """The figures of a run at one moment, also of a run that is still training.
 
     Attributes:
-        loss, accuracy, learning_rate: Per step: float arrays of one length; see `Result`.
-        train_loss, train_accuracy, test_loss, test_accuracy, epoch_seconds: Per tested
-            epoch: lists of one length; see `Result`.
-        test_steps: Per tested epoch: steps done at its end. Not a multiple of the steps per epoch
-            if the run was stopped within an epoch and then continued with the next.
+        steps: Per step, by name: float arrays of one length; see `Result`.
+        epochs: Per whole epoch, by name: lists of one length; see `Result`.
+        epoch_seconds: Per whole epoch: wall time in seconds.
+        test_steps: Per whole epoch: steps done at its end. Not a multiple of the steps per epoch if
+            the run was stopped within an epoch and then continued with the next.
     """
 
-    loss: np.ndarray
-    accuracy: np.ndarray
-    learning_rate: np.ndarray
-    train_loss: list[float]
-    train_accuracy: list[float]
-    test_loss: list[float]
-    test_accuracy: list[float]
+    steps: dict[str, np.ndarray]
+    epochs: dict[str, list[float]]
     epoch_seconds: list[float]
     test_steps: list[int]
 
@@ -121,13 +165,17 @@ class Record:
     def of(cls, result: Result, test_steps: list[int]) -> Record:
         """Copies the figures of a result, also while another thread appends to it."""
         # Epochs first, so that the steps of all epochs read here are present.
-        names = ("train_loss", "train_accuracy", "test_loss", "test_accuracy", "epoch_seconds")
-        by_epoch = [*(list(getattr(result, name)) for name in names), list(test_steps)]
-        by_step = [list(each) for each in (result.loss, result.accuracy, result.learning_rate)]
-        epochs, steps = min(map(len, by_epoch)), min(map(len, by_step))
-        arrays = [np.array(each[:steps], float) for each in by_step]
-        lists: list[list[Any]] = [each[:epochs] for each in by_epoch]
-        return cls(arrays[0], arrays[1], arrays[2], *lists)
+        by_epoch = {name: list(values) for name, values in list(result.epochs.items())}
+        seconds, ends = list(result.epoch_seconds), list(test_steps)
+        by_step = {name: list(values) for name, values in list(result.steps.items())}
+        epochs = min([len(seconds), len(ends), *map(len, by_epoch.values())])
+        done = min(map(len, by_step.values()), default=0)
+        return cls(
+            {name: np.array(values[:done], float) for name, values in by_step.items()},
+            {name: values[:epochs] for name, values in by_epoch.items()},
+            seconds[:epochs],
+            ends[:epochs],
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,7 +184,8 @@ class LiveProgress:
 
     Attributes:
         steps_done: Optimizer steps done.
-        steps: Total optimizer steps, those of later legs included; None until the data are loaded.
+        steps: Total optimizer steps, those of later legs included; None until the data are loaded,
+            and, if nobody knows their length, until the first epoch is over.
         examples_per_second: Recent training examples per second, time for tests included and pauses
             excluded; None until two slices are done.
         seconds_left: Seconds of training left at that speed; None if the speed is unknown, or if

@@ -13,16 +13,25 @@ from typing import Any
 import keras
 import numpy as np
 
-from keraslr import datasets, optimizers
+from keraslr import datasets, optimizers, problems
 from keraslr._parameters import MAX_TICKS, Number
+from keraslr.callbacks import ReduceLROnPlateau
 from keraslr.datasets import Dataset
 from keraslr.models import INITIALIZATIONS, MODELS
+from keraslr.optimizers._of_a_model import follow
+from keraslr.problems import Problem
+from keraslr.problems._identity import code_digest, model_digest
+from keraslr.problems._model import classifier, function_name, require_builder
 from keraslr.scaling import linear_scaling
 from keraslr.schedules import ChainedScheduler, ConstantLR, LinearLR, PerEpoch, Schedule
-from keraslr.training._identity import model_digest
-from keraslr.training._model import built_model, require_builder
 
 _COUNT = Number("", int, at_least=1, at_most=MAX_TICKS)
+
+
+# Batch sizes of the published comparison of images, and of `fit`.
+_IMAGES_BATCH, _USUAL_BATCH = 256, 32
+# Fields that only a run of images has.
+_IMAGE_FIELDS = ("dataset", "model", "initialization")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,51 +40,61 @@ class Run:
 
     Attributes:
         name: Name of the run.
-        schedule: A keraslr schedule, or a constant learning rate > 0.
+        schedule: A schedule, keraslr's or Keras's, or a constant learning rate > 0. Given as a pair
+            `(schedule or rate, keraslr.callbacks.ReduceLROnPlateau(...))` the plateau rule scales
+            it.
+        problem: What is trained: a `keraslr.Problem`, or "auto", "fashion_mnist" or "digits" for
+            the LeNet on these images. None for the images and the model of the next three.
         dataset: "auto", "fashion_mnist", "digits" or a `Dataset`.
         model: "lenet", or a function of a seed that builds a Keras model from float images in
             [0, 1] to ten logits, without softmax.
         initialization: First weights of a named model, "pytorch" or "keras".
         optimizer: Name of a class of `keras.optimizers` or, if there is none of that name, of
-            `keraslr.optimizers`.
+            `keraslr.optimizers`. None for the one the problem's model was compiled with; for images
+            that is "SGD".
         optimizer_arguments: Arguments of the optimizer, except the learning rate.
         epochs: Passes over the training data, >= 1.
         batch_size: Examples per optimizer step, over all replicas, >= 1; the last step of an epoch
-            takes the remaining examples.
+            takes the remaining examples. None for 256 with images, and for `fit`'s 32 with a
+            problem. Data that come in batches keep their own.
         seed: Seed of the first weights and of the order of the examples, >= 0.
+        callbacks: Function of no argument, or of the run, that returns Keras callbacks for one run;
+            None for none. They are called as `fit` calls them, except that the batch hooks come
+            once for each slice of steps, as with `steps_per_execution`: a callback with the
+            attribute `every_batch = True` makes each slice one step.
+        plateau: The `ReduceLROnPlateau` of the pair, None without one; each run gets a new one.
     """
 
     name: str
-    schedule: Schedule | float
+    schedule: Any
+    problem: Problem | str | None = None
+    _: dataclasses.KW_ONLY
     dataset: str | Dataset = "auto"
     model: str | Callable[[int], keras.Model] = "lenet"
     initialization: str = "pytorch"
-    optimizer: str = "SGD"
+    optimizer: str | None = None
     optimizer_arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     epochs: int = 30
-    batch_size: int = 256
+    batch_size: Any = None
     seed: int = 0
+    callbacks: Callable[..., Any] | None = None
+    plateau: ReduceLROnPlateau | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name.strip():
             raise ValueError(f"name must be a string that is not blank. Received: {self.name!r}")
-        if not isinstance(self.schedule, Schedule):
-            rate = Number("", float, above=0).validated("schedule", self.schedule)
-            object.__setattr__(self, "schedule", rate)
-        require_dataset(self.dataset)
-        if not isinstance(self.model, str):
-            require_builder(self.model)
-        elif self.model not in MODELS:
-            raise ValueError(
-                f"model must be a function that builds a model, or one of {', '.join(MODELS)}. "
-                f"Received: model={self.model!r}"
-            )
-        if self.initialization not in INITIALIZATIONS:
-            raise ValueError(
-                f"initialization must be one of {', '.join(INITIALIZATIONS)}. "
-                f"Received: initialization={self.initialization!r}"
-            )
-        if _optimizer(self.optimizer) is None:
+        schedule, plateau = schedule_and_plateau(self.schedule, self.plateau)
+        object.__setattr__(self, "schedule", schedule)
+        object.__setattr__(self, "plateau", plateau)
+        self._check_problem()
+        optimizer = self.optimizer
+        if optimizer is None:
+            if self.optimizer_arguments:
+                raise ValueError(
+                    "optimizer must be given with optimizer_arguments. "
+                    f"Received: optimizer=None, optimizer_arguments={self.optimizer_arguments!r}"
+                )
+        elif _optimizer(optimizer) is None:
             raise ValueError(
                 "optimizer must be the name of a class of keras.optimizers or keraslr.optimizers, "
                 f'such as "SGD" or "Yogi". Received: optimizer={self.optimizer!r}'
@@ -94,21 +113,90 @@ class Run:
                 "optimizer_arguments must not hold learning_rate: the schedule sets it. "
                 f"Received: optimizer_arguments={dict(self.optimizer_arguments)!r}"
             )
+        if self.batch_size is None:
+            usual = _IMAGES_BATCH if self.problem is None else _USUAL_BATCH
+            object.__setattr__(self, "batch_size", usual)
         for field in ("epochs", "batch_size"):
             object.__setattr__(self, field, _COUNT.validated(field, getattr(self, field)))
         seed = Number("", int, at_least=0).validated("seed", self.seed)
         object.__setattr__(self, "seed", seed)
+        if self.callbacks is not None and not callable(self.callbacks):
+            raise TypeError(
+                "callbacks must be a function that returns Keras callbacks for one run, such as "
+                "lambda: [keras.callbacks.EarlyStopping()], so that no two runs share them. "
+                f"Received: callbacks={self.callbacks!r}"
+            )
+
+    def _check_problem(self) -> None:
+        if isinstance(self.problem, str):
+            if self.problem not in problems.NAMES:
+                raise ValueError(
+                    "problem must be a keraslr.Problem or one of "
+                    f"{', '.join(problems.NAMES)}. Received: problem={self.problem!r}"
+                )
+            object.__setattr__(self, "dataset", self.problem)
+            object.__setattr__(self, "problem", None)
+        if self.problem is not None:
+            if not isinstance(self.problem, Problem):
+                raise TypeError(
+                    "problem must be a keraslr.Problem, or the name of one. "
+                    f"Received: problem of type {type(self.problem).__name__}"
+                )
+            defaults = {field.name: field.default for field in dataclasses.fields(self)}
+            for field in _IMAGE_FIELDS:
+                if getattr(self, field) is not defaults[field]:
+                    raise ValueError(
+                        f"{field} must be left out with a problem, which has its own. "
+                        f"Received: {field}={getattr(self, field)!r}"
+                    )
+            return
+        require_dataset(self.dataset)
+        if not isinstance(self.model, str):
+            require_builder(self.model)
+        elif self.model not in MODELS:
+            raise ValueError(
+                f"model must be a function that builds a model, or one of {', '.join(MODELS)}. "
+                f"Received: model={self.model!r}"
+            )
+        if self.initialization not in INITIALIZATIONS:
+            raise ValueError(
+                f"initialization must be one of {', '.join(INITIALIZATIONS)}. "
+                f"Received: initialization={self.initialization!r}"
+            )
+        if self.optimizer is None:
+            object.__setattr__(self, "optimizer", "SGD")
+
+    @property
+    def data_name(self) -> str:
+        """Name of the data."""
+        if isinstance(self.problem, Problem):
+            return self.problem.name
+        return self.dataset if isinstance(self.dataset, str) else self.dataset.name
 
     def description(self) -> dict[str, Any]:
         """Returns the run as JSON values; the schedule as the expression that rebuilds it."""
         plain = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        plain["schedule"] = repr(self.schedule)
+        plain["schedule"] = described_schedule(self.schedule)
         plain["optimizer_arguments"] = dict(self.optimizer_arguments)
+        for field in ("problem", "callbacks", "plateau"):
+            del plain[field]
+        if self.plateau is not None:
+            plain["plateau"] = self.plateau.settings()
+        if self.callbacks is not None:
+            plain["callbacks"] = function_name(self.callbacks)
+        if isinstance(self.problem, Problem):
+            for field in _IMAGE_FIELDS:
+                del plain[field]
+            plain["problem"] = self.problem.name
+            plain["model"] = self.problem.model_name
+            if self.optimizer is None:
+                plain["optimizer"] = "as compiled"
+            return plain
         if isinstance(self.dataset, Dataset):
             # With the content: a run on other data is another run.
             plain["dataset"] = f"{self.dataset.name} {_data_digest(self.dataset)}"
         if not isinstance(self.model, str):
-            plain["model"] = _function_name(self.model)
+            plain["model"] = function_name(self.model)
             plain["initialization"] = "its own"
         return plain
 
@@ -141,7 +229,12 @@ class Run:
         warmup_epochs = epochs.validated("warmup_epochs", warmup_epochs)
         if replicas == 1:
             return self
-        examples = len(dataset_of(self).x_train)
+        examples = problem_of(self).examples
+        if examples is None:
+            raise ValueError(
+                "problem must hold its data as arrays: data that come in batches have their own "
+                f"batch size. Received: problem={self.problem!r}"
+            )
         batch_size = replicas * self.batch_size
         before, after = (math.ceil(examples / size) for size in (self.batch_size, batch_size))
         schedule = self.schedule
@@ -180,16 +273,24 @@ class Run:
         """
         what = self.description()
         policy = keras.config.dtype_policy().name
-        if not isinstance(self.model, str):
+        if self.problem is not None or not isinstance(self.model, str):
             # Not in a field, so that equal runs stay equal.
-            digests = self.__dict__.setdefault("_model_digests", {})
+            digests = self.__dict__.setdefault("_digests", {})
             if policy not in digests:
-                digests[policy] = model_digest(self.model, self.seed)
+                digests[policy] = self._digest()
             what["model"] = digests[policy]
+        if self.callbacks is not None:
+            what["callbacks"] = code_digest(self.callbacks)
         if policy != "float32":
             what["dtype_policy"] = policy
         text = json.dumps(what, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def _digest(self) -> Any:
+        if isinstance(self.problem, Problem):
+            return self.problem.digest(self.seed)
+        model: Any = self.model
+        return model_digest(functools.partial(classifier, model), self.seed, model)
 
 
 def require_dataset(dataset: Any) -> None:
@@ -212,33 +313,62 @@ def require_run(run: Any) -> None:
     """Raises a `TypeError` unless the value is a `Run`."""
     if not isinstance(run, Run):
         raise TypeError(
-            "run must be a Run, as keraslr.training.Run(name, schedule, dataset, model) makes it. "
+            "run must be a Run, as keraslr.training.Run(name, schedule, problem) makes it. "
             f"Received: run={run!r}"
         )
 
 
-def dataset_of(run: Run) -> Dataset:
-    """Returns the dataset that the run is trained on, loaded.
+def schedule_and_plateau(schedule: Any, plateau: Any = None) -> tuple[Any, Any]:
+    """Returns the schedule or rate of a run, and its plateau rule, after checking them."""
+    if isinstance(schedule, tuple | list):
+        if len(schedule) != 2 or plateau is not None:
+            raise ValueError(
+                "schedule must be a schedule, a rate, or a pair (schedule or rate, "
+                f"ReduceLROnPlateau(...)). Received: schedule={schedule!r}"
+            )
+        schedule, plateau = schedule
+    if plateau is not None and not isinstance(plateau, ReduceLROnPlateau):
+        raise TypeError(
+            f"plateau must be a keraslr.callbacks.ReduceLROnPlateau. Received: plateau={plateau!r}"
+        )
+    if not isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule):
+        schedule = Number("", float, above=0).validated("schedule", schedule)
+    return schedule, plateau
+
+
+def described_schedule(schedule: Any) -> str:
+    """Returns the text of a schedule: for keraslr's, the expression that rebuilds it."""
+    if isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule) and not isinstance(
+        schedule, Schedule
+    ):
+        return f"{type(schedule).__name__}({schedule.get_config()})"
+    return repr(schedule)
+
+
+def problem_of(run: Run) -> Problem:
+    """Returns the problem of the run, with its data loaded.
 
     Raises:
         DatasetError: The dataset is unavailable or damaged.
     """
-    return run.dataset if isinstance(run.dataset, Dataset) else datasets.load(run.dataset)
+    if isinstance(run.problem, Problem):
+        return run.problem
+    return problems.images(run.dataset, run.model, run.initialization)
 
 
-def model_of(run: Run) -> keras.Model:
-    """Returns a new model of the kind that the run trains."""
-    if isinstance(run.model, str):
-        return MODELS[run.model](initialization=run.initialization, seed=run.seed)
-    return built_model(run.model, run.seed)
-
-
-def optimizer_of(run: Run, learning_rate: Any) -> keras.Optimizer:
-    """Returns a new optimizer of the run's kind, with this rate or schedule."""
-    # A fixed name, to which Keras adds no number: for each new name of a variable, TensorFlow keeps
-    # a kernel, and with it the variable's memory.
-    arguments = {"name": run.optimizer, **run.optimizer_arguments}
-    return _optimizer(run.optimizer)(learning_rate=learning_rate, **arguments)
+def model_of(run: Run, problem: Problem, schedule: Any = None) -> keras.Model:
+    """Returns a new compiled model that follows the schedule of the run, or another one."""
+    model = problem.model(run.seed)
+    if run.optimizer is not None:
+        # A fixed name, to which Keras adds no number: for each new name of a variable, TensorFlow
+        # keeps a kernel, and with it the variable's memory.
+        arguments = {"name": run.optimizer, **run.optimizer_arguments}
+        optimizer = _optimizer(run.optimizer)(**arguments)
+        if isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer):
+            optimizer = keras.optimizers.LossScaleOptimizer(optimizer, name="loss_scale_optimizer")
+        model.optimizer = optimizer
+    follow(model, run.schedule if schedule is None else schedule)
+    return model
 
 
 def _data_digest(data: Dataset) -> str:
@@ -246,13 +376,6 @@ def _data_digest(data: Dataset) -> str:
     for part in (data.x_train, data.y_train, data.x_test, data.y_test):
         digest.update(f"{part.dtype}{part.shape}".encode() + np.ascontiguousarray(part).tobytes())
     return digest.hexdigest()[:8]
-
-
-def _function_name(function: Callable[..., Any]) -> str:
-    if isinstance(function, functools.partial):
-        return _function_name(function.func)
-    named = function if hasattr(function, "__qualname__") else type(function)
-    return f"{named.__module__}.{named.__qualname__}"
 
 
 def _optimizer(name: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from keraslr._parameters import MAX_TICKS, Number
@@ -14,6 +15,7 @@ from keraslr.training._result import Result
 RATE = Number("", float, at_least=0)
 _STEP = Number("", int, at_least=0, at_most=MAX_TICKS)
 _NOT_HELD = -1.0
+_Schedule = keras.optimizers.schedules.LearningRateSchedule
 
 
 class SteeredSchedule(keras.optimizers.schedules.LearningRateSchedule):
@@ -22,8 +24,8 @@ class SteeredSchedule(keras.optimizers.schedules.LearningRateSchedule):
     The held rate is a variable, because all other values of a schedule are constants in the graph.
     """
 
-    def __init__(self, schedule: Schedule | float, first_step: int):
-        if not isinstance(schedule, Schedule):
+    def __init__(self, schedule: Any, first_step: int):
+        if not isinstance(schedule, _Schedule):
             schedule = RATE.validated("schedule", schedule)
         first_step = _STEP.validated("first_step", first_step)
         self._schedule, self._first_step = schedule, first_step
@@ -36,14 +38,36 @@ class SteeredSchedule(keras.optimizers.schedules.LearningRateSchedule):
     def __call__(self, step: Any) -> Any:
         """Returns the learning rate of an optimizer step."""
         planned = self._schedule
-        if isinstance(planned, Schedule):
+        if isinstance(planned, _Schedule):
             planned = planned(step - self._first_step)
         return ops.where(self._held >= 0, self._held, planned)
 
 
+def planned_rates(schedule: Any, steps: int) -> np.ndarray:
+    """Returns the rates that a schedule, ours or Keras's, or a constant gives at the first steps.
+
+    A float32 array (steps,).
+    """
+    if isinstance(schedule, Schedule):
+        return schedule.values(steps)
+    if not isinstance(schedule, _Schedule):
+        return np.full(steps, schedule, np.float32)
+    import tensorflow as tf
+
+    # Keras's own take one step at a time; in the graph, or many would take seconds.
+    def value(step: Any) -> Any:
+        return tf.cast(schedule(step), tf.float32)
+
+    every = tf.function(
+        lambda: tf.map_fn(value, tf.range(steps, dtype=tf.int64), fn_output_signature=tf.float32),
+        autograph=False,
+    )
+    return every().numpy()
+
+
 def write_steering(result: Result, entry: list[Any] | None = None) -> None:
     """Records a step and the rate held from it on; drops records of steps not reached."""
-    run, done = dict(result.run), len(result.loss)
+    run, done = dict(result.run), result.steps_done
     steered = [each for each in run.pop("steered", []) if each[0] < done]
     if entry is not None and entry[1] != (steered[-1][1] if steered else None):
         steered.append(entry)

@@ -8,9 +8,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from keraslr._environment import require_tensorflow, versions
-from keraslr.datasets import Dataset
 from keraslr.training._result import OnProgress, Result
-from keraslr.training._run import Run, dataset_of, require_run
+from keraslr.training._run import Run, problem_of, require_run
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -71,19 +70,22 @@ def train(
 
     if distribution_strategy is not None:
         _cluster.require_synchronous(distribution_strategy, run.batch_size)
-    data = dataset_of(run)
-    result = Result({**run.description(), "dataset": data.name}, versions=versions())
-    state = None
-    # With the dataset's real name, because the meaning of "auto" may change.
-    named = run if isinstance(run.dataset, Dataset) else dataclasses.replace(run, dataset=data.name)
+    problem = problem_of(run)
+    named, description = run, run.description()
+    if run.problem is None:
+        description["dataset"] = problem.name
+        if isinstance(run.dataset, str):
+            # With the dataset's real name, because the meaning of "auto" may change.
+            named = dataclasses.replace(run, dataset=problem.name)
+    result, state = Result(description, versions=versions()), None
     kept = None if backup is None else Backup(backup, named)
     if kept is not None and (found := kept.read()) is not None:
         before, state = found
         result = dataclasses.replace(before, versions=result.versions)
-    epochs = len(result.train_loss)
+    epochs = result.epochs_done
     trainer = Trainer(
         run,
-        data,
+        problem,
         result,
         first_epoch=epochs,
         state=state,
@@ -105,6 +107,17 @@ def train(
     except KeyboardInterrupt:
         result.status = "interrupted"
     return result
+
+
+def require_trainable(run: Run) -> None:
+    """Raises a `ValueError` unless the model of the run can be trained on its first batch.
+
+    Nothing is spent: the training step is traced, and the first batch evaluated.
+    """
+    require_tensorflow()
+    from keraslr.training._trainer import Trainer
+
+    Trainer(run, problem_of(run), Result({})).try_out()
 
 
 def is_chief(distribution_strategy: tf.distribute.Strategy | None) -> bool:

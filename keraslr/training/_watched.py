@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from keraslr.datasets import Dataset
-from keraslr.schedules import Schedule
+from keraslr.problems import Problem
 from keraslr.training._result import LiveProgress, Record, Result
 from keraslr.training._run import Run
+from keraslr.training._steering import planned_rates
 
 if TYPE_CHECKING:
     from keraslr.training._trainer import Trainer
@@ -34,7 +34,7 @@ class WatchedRun:
     def __repr__(self) -> str:
         name = "?" if self.run is None else self.run.name
         steps = "?" if self._steps is None else self._steps
-        return f"LiveRun({name!r}: {self.state}, step {len(self.result.loss)} of {steps})"
+        return f"LiveRun({name!r}: {self.state}, step {self.result.steps_done} of {steps})"
 
     @property
     def state(self) -> str:
@@ -56,23 +56,27 @@ class WatchedRun:
         return self.result.run.get("epochs")
 
     @property
-    def dataset(self) -> Dataset | None:
-        """The dataset; None until it is loaded."""
-        return None if self._trainer is None else self._trainer.data
+    def problem(self) -> Problem | None:
+        """The problem; None until its data are loaded."""
+        return None if self._trainer is None else self._trainer.problem
 
     @property
     def steps_per_epoch(self) -> int | None:
-        """Optimizer steps of an epoch; None until the data are loaded."""
+        """Optimizer steps of an epoch; None until the data are loaded, or while nobody knows."""
         return None if self._trainer is None else self._trainer.steps_per_epoch
 
     @property
     def progress(self) -> LiveProgress:
         """Current progress and speed."""
-        done, steps, speed, trainer = len(self.result.loss), self._steps, self._speed, self._trainer
+        done, steps, speed, trainer = (
+            self.result.steps_done,
+            self._steps,
+            self._speed,
+            self._trainer,
+        )
         left = 0.0 if steps == done else None
-        if steps is not None and trainer is not None and speed and self._under_way:
-            epochs_left = (steps - done) / trainer.steps_per_epoch
-            left = epochs_left * len(trainer.data.x_train) / speed
+        if steps is not None and trainer is not None and speed and self._under_way and done:
+            left = (steps - done) * trainer.examples_per_step / speed
         return LiveProgress(done, steps, speed, left)
 
     @property
@@ -84,13 +88,8 @@ class WatchedRun:
         steps = self._steps
         if steps is None or self.run is None or len(self._planned) == steps:
             return self._planned
-        schedule = self.run.schedule
-        if isinstance(schedule, Schedule):
-            planned = schedule.values(steps)
-        else:
-            planned = np.full(steps, schedule, np.float32)
-        self._planned = planned
-        return planned
+        self._planned = planned_rates(self.run.schedule, steps)
+        return self._planned
 
     def record(self) -> Record:
         """Returns a consistent copy of the figures so far."""

@@ -120,7 +120,7 @@ def test_a_damaged_result_is_made_again(tmp_path):
     path.write_text(path.read_text()[:100])
     compare(one, output=tmp_path, **SMALL)
     again = json.loads(path.read_text())
-    assert again["train_loss"] == whole["train_loss"]
+    assert again["epochs"] == whole["epochs"]
 
 
 def test_an_executor_gives_the_same_results(comparison):

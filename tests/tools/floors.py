@@ -60,6 +60,7 @@ FLOORS = (
         ("keraslr.plotting",),
         "pictures of data: a function makes a figure, a chart keeps one to redraw",
     ),
+    Floor(("keraslr.problems",), "what is trained: a compiled model and its data"),
     Floor(("keraslr.training",), "one run, on one device or several, and one that is steered"),
     Floor(("keraslr.jobs",), "many runs: which are missing, where they run, where they are kept"),
     Floor(

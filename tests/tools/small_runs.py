@@ -7,6 +7,10 @@ import numpy as np
 from networks import softmax_regression
 
 from keraslr import datasets
+from keraslr.training import Run
+from keraslr.training._feed import feed_of
+from keraslr.training._loop import Loop
+from keraslr.training._run import model_of, problem_of
 
 STEPS = 23  # of an epoch of the digits: 1437 / 64, the last of 29 examples
 SMALL = {"dataset": "digits", "model": softmax_regression, "batch_size": 64, "epochs": 2}
@@ -27,6 +31,18 @@ def build_with_state(seed: int) -> keras.Model:
             keras.layers.BatchNormalization(),
             keras.layers.Dense(10, kernel_initializer=keras.initializers.GlorotUniform(seed + 1)),
         ]
+    )
+
+
+def loop_of(run: Run) -> Loop:
+    """The loop that trains a run of images, not begun."""
+    problem = problem_of(run)
+    data = problem.data()
+    return Loop(
+        model_of(run, problem),
+        feed_of(data.train, run.batch_size, run.seed),
+        feed_of(data.validation, problem.validation_batch_size),
+        problem.prepare,
     )
 
 

@@ -17,12 +17,11 @@ from live_runs import (
     trained,
     with_state,
 )
+from small_runs import loop_of
 from waiting import PATIENCE, Gate, until
 
 from keraslr import CosineAnnealingLR, datasets
 from keraslr.training import LiveRun, train
-from keraslr.training._loop import Loop
-from keraslr.training._run import model_of, optimizer_of
 
 # Branches.
 
@@ -70,16 +69,14 @@ def test_a_branchs_schedule_starts_at_its_beginning(run):
 
 def weights_after(run, steps):
     """Those of a run after so many steps, from another loop."""
-    model = model_of(run)
-    loop = Loop(model, optimizer_of(run, run.schedule), run.dataset, run.batch_size)
+    loop = loop_of(run)
     for epoch in range(-(-steps // STEPS)):
-        order = np.random.default_rng([run.seed, epoch]).permutation(loop.examples)
-        loop.shuffle(order)
+        loop.begin(epoch)
         done = 0
         while done < min(STEPS, steps - epoch * STEPS):
             loop.slice_steps = min(STEPS, steps - epoch * STEPS) - done
-            done += len(loop.slice(done)[0])
-    return bits(model)
+            done += len(loop.slice(done).sizes)
+    return bits(loop.model)
 
 
 @pytest.mark.parametrize("state", ["training", "paused", "stopped", "its own thread"])

@@ -10,7 +10,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from small_runs import build_with_state, noise
+from small_runs import build_with_state, loop_of, noise
 from waiting import PATIENCE
 
 from keraslr.models import lenet
@@ -24,26 +24,25 @@ def test_the_graphs_and_the_data_go_with_the_run(monkeypatch):
 
     def made(self, *arguments):
         make(self, *arguments)
-        for each in (self, self._data, self._slice.graph, self._evaluate.graph):
+        for each in (self, self._feed._shared, self._step, self._test, self._slice, self._piece):
             kept.append(weakref.ref(each))
 
     monkeypatch.setattr(Loop, "__init__", made)
     result = train(Run("it", 0.1, dataset=noise(), epochs=1))
     gc.collect()
     assert result.model is not None
-    assert len(kept) == 4
-    assert [each() for each in kept] == [None] * 4
+    assert len(kept) == 6
+    assert [each() for each in kept] == [None] * 6
 
 
 def test_loops_on_one_dataset_share_what_is_on_the_device():
     data = noise()
-    loops = [
-        Loop(model, keras.optimizers.SGD(0.1), data, 64)
-        for data, model in zip((data, data, noise()), map(lenet, ["keras"] * 3), strict=True)
-    ]
-    assert loops[0]._data is loops[1]._data
-    assert loops[0]._data is not loops[2]._data
-    held = weakref.ref(loops[0]._data)
+    loops = [loop_of(Run("it", 0.1, dataset=each)) for each in (data, data, noise())]
+    shared = [loop._feed._shared for loop in loops]
+    assert shared[0] is shared[1]
+    assert shared[0] is not shared[2]
+    held = weakref.ref(shared[0])
+    shared.clear()
     del loops[0]
     assert held() is not None
     loops.clear()
@@ -87,19 +86,23 @@ def test_memory_stays_where_it_is_over_many_runs(kind, slices_of):
     assert memory[-1] - memory[3] < 45
 
 
-def test_the_test_data_are_gone_through_in_pieces():
+def test_the_test_data_are_gone_through_in_pieces(slices_of):
+    slices_of(1)
     data = noise(64, 2500)
-    model = lenet(seed=0)
-    pieces = list(Loop(model, keras.optimizers.SGD(0.1), data, 64).evaluate())
+    pieces = list(loop_of(Run("it", 0.1, dataset=data)).evaluate())
     assert pieces[:-1] == [None, None]
+    model = lenet(seed=0)
     model.compile(
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"]
     )
     loss, accuracy = model.evaluate(data.x_test / np.float32(255), data.y_test, verbose=0)
-    assert pieces[-1] == (pytest.approx(loss, rel=1e-5), pytest.approx(accuracy, abs=1e-6))
+    assert pieces[-1] == {
+        "loss": pytest.approx(loss, rel=1e-5), "accuracy": pytest.approx(accuracy, abs=1e-6)
+    }  # fmt: skip
 
 
-def test_it_stops_between_these_pieces():
+def test_it_stops_between_these_pieces(slices_of):
+    slices_of(1)
     seen = []
     # One step an epoch. It is told of an epoch when that was tested.
     run = Run("it", 0.1, dataset=noise(64, 2500), batch_size=64, epochs=5)

@@ -18,7 +18,7 @@ layers = keras.layers
 
 
 def key(build, **settings):
-    return Run("it", 0.1, "digits", build, **settings).key()
+    return Run("it", 0.1, dataset="digits", model=build, **settings).key()
 
 
 def network(width=8, seed=0, activation="relu"):
@@ -199,23 +199,25 @@ def test_another_process_gives_the_same_keys():
     assert len(set(eval(first))) == len(KINDS) - 5  # six ways to one model
 
 
-@pytest.mark.parametrize(
-    "build",
-    [
-        lambda seed: keras.Sequential(
-            [keras.Input((28, 28, 1)), layers.Flatten(), layers.Dense(10)]
-        ),
-        lambda seed: keras.Sequential(
-            [
-                keras.Input((28, 28, 1)),
-                layers.Flatten(),
-                layers.Dropout(0.5),
-                layers.Dense(10, kernel_initializer="zeros"),
-            ]
-        ),
-    ],
-    ids=["weights", "dropout"],
-)
+def left_to_chance(*more):
+    return keras.Sequential([keras.Input((28, 28, 1)), layers.Flatten(), *more, layers.Dense(10)])
+
+
+def test_numbers_that_a_function_leaves_to_chance_follow_the_seed():
+    """Those of initializers and of dropout, also if the function takes no seed."""
+    for build in (lambda seed: left_to_chance(), lambda: left_to_chance(layers.Dropout(0.5))):
+        assert key(build) == key(build)
+        assert key(build) != key(build, seed=1)
+
+
+def drawn(seed):
+    """A model whose first weights come from a generator that nobody seeds."""
+    model = left_to_chance()
+    model.set_weights([np.random.default_rng().random(w.shape) for w in model.get_weights()])
+    return model
+
+
+@pytest.mark.parametrize("build", [drawn])
 def test_a_model_that_is_another_one_each_time_is_refused_where_a_key_is_needed(build, tmp_path):
     with pytest.raises(ValueError, match=r"call keras\.utils\.set_random_seed\(seed\) at"):
         key(build)
@@ -230,7 +232,7 @@ def test_the_model_is_built_once_for_a_run_and_its_function_once_more():
         calls.append(seed)
         return network(8, seed)
 
-    run = Run("it", 0.1, "digits", build)
+    run = Run("it", 0.1, dataset="digits", model=build)
     assert run.key() == run.key()
     assert calls == [0, 0]
     key(build, seed=1)
@@ -261,12 +263,14 @@ def test_data_of_one_name_and_shape_are_told_apart():
     other = datasets.Dataset(
         "digits", 255 - digits.x_train, digits.y_train, digits.x_test, digits.y_test
     )
-    keys = {Run("it", 0.1, data, closed_over(8)).key() for data in (digits, other)}
+    keys = {Run("it", 0.1, dataset=data, model=closed_over(8)).key() for data in (digits, other)}
     assert len(keys) == 2
 
 
 def test_a_description_names_the_function_that_builds():
-    named = types.SimpleNamespace(of=lambda build: Run("it", 0.1, "digits", build).description())
+    named = types.SimpleNamespace(
+        of=lambda build: Run("it", 0.1, dataset="digits", model=build).description()
+    )
     assert named.of(partial(8))["model"].endswith(".network")
     assert named.of(Builder(8))["model"].endswith(".Builder")
     assert named.of(closed_over(8))["model"].endswith("closed_over.<locals>.<lambda>")

@@ -78,7 +78,7 @@ def test_a_function_may_say_what_to_train(run):
     assert "'?': ready, step 0 of ?" in repr(live)
     live.start()
     ended(live)
-    assert (live.run, live.epochs, live.steps_per_epoch, live.dataset.name) == (
+    assert (live.run, live.epochs, live.steps_per_epoch, live.problem.name) == (
         run,
         1,
         23,
@@ -181,7 +181,7 @@ def test_no_error_is_lost_in_the_thread(run, monkeypatch, error):
     ended(live, "failed")
     assert live.error is error
     assert live.result.loss == []
-    assert (live.dataset, live.progress.steps) == (None, None)
+    assert (live.problem, live.progress.steps) == (None, None)
 
 
 def test_an_error_within_a_step_leaves_no_whole_weights(run, monkeypatch):
@@ -262,8 +262,11 @@ def test_the_interpreters_end_is_that_of_all_runs():
 
 def test_a_record_of_a_half_written_result_is_of_one_length():
     result = Result(
-        {}, loss=[3.0, 2.0, 1.0], accuracy=[0.1, 0.2, 0.3], learning_rate=[0.5, 0.4],
-        train_loss=[2.0, 1.0], train_accuracy=[0.5, 0.6], test_loss=[2.0], test_accuracy=[0.5],
+        {},
+        steps={"loss": [3.0, 2.0, 1.0], "accuracy": [0.1, 0.2, 0.3], "learning_rate": [0.5, 0.4]},
+        epochs={
+            "loss": [2.0, 1.0], "accuracy": [0.5, 0.6], "val_loss": [2.0], "val_accuracy": [0.5]
+        },
         epoch_seconds=[],
     )  # fmt: skip
     record = Record.of(result, [1])

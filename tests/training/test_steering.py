@@ -314,7 +314,7 @@ def test_a_released_run_holds_nothing_and_comes_back_as_it_was(run, monkeypatch)
     gc.collect()
     assert [each() for each in held] == [None, None]
     # Stopped before it has done a step again, it has the weights that it had.
-    monkeypatch.setattr("keraslr.training._trainer.optimizer_of", lambda *_: live.stop())
+    monkeypatch.setattr("keraslr.training._trainer.optimizers_of", lambda *_: (live.stop(), None))
     live.continue_for(1)
     ended(live, "stopped")
     assert bits(live.result.model) == weights

@@ -68,13 +68,13 @@ def run_curve(kept: KeptRun) -> TrainingCurve:
     begin = live.first_step / per_epoch
     steps = np.arange(1, len(record.loss) + 1) / per_epoch + begin
     times, loss = thinned(steps, record.loss)
-    _, accuracy = thinned(steps, record.accuracy)
+    _, metric = thinned(steps, record.accuracy)
     tests = np.asarray(record.test_steps) / per_epoch + begin
     planned = live.planned
     at = _some(len(record.learning_rate))
     ahead = _some(len(planned))
     return TrainingCurve(
-        kept.name.value, kept.style, times, loss, accuracy,
+        kept.name.value, kept.style, times, loss, metric,
         tests, np.asarray(record.test_loss), np.asarray(record.test_accuracy),
         at / per_epoch + begin, record.learning_rate[at],
         ahead / per_epoch + begin, planned[ahead],

@@ -35,8 +35,8 @@ def status(live: LiveRun, waiting: int) -> str:
 def end(name: str, live: LiveRun) -> tuple[list[str], str]:
     """Returns the result of a run: the lines of the message, and their colour."""
     result = live.result
-    substitute = live.dataset is not None and live.dataset.substitute
-    note = [live.dataset.note] if substitute and live.dataset is not None else []
+    problem = live.problem
+    note = [problem.note] if problem is not None and problem.substitute else []
     if live.error is not None:
         return [f"{name} failed: {live.error}"], ERROR
     if live.state == "diverged":

@@ -11,7 +11,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import random
 import threading
 import types
 import warnings
@@ -22,31 +21,34 @@ from typing import Any
 import keras
 import numpy as np
 
-from keraslr.training._model import built_model
-
 # Code of these packages is identified by its name.
 _PACKAGES = ("builtins", "jax", "keras", "keraslr", "numpy", "tensorflow", "torch")
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), type(...))
 
-# Python's and NumPy's random states belong to the whole process.
 _ONE_AT_A_TIME = threading.Lock()
 # Functions that have built the same model twice.
 _REPEATABLE: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
-def model_digest(build: Callable[[int], Any], seed: int) -> str:
-    """Returns a digest of the model that the function builds, calling the function once or twice.
+def model_digest(make: Callable[[int], keras.Model], seed: int, build: Any = None) -> str:
+    """Returns a digest of the model that a function makes, calling the function once or twice.
 
-    Python's and NumPy's random states are restored; Keras's names and seeds are not touched.
+    Keras's names and seeds are not touched.
+
+    Args:
+        make: Function of the seed that returns the model.
+        seed: The seed.
+        build: Object by which the function is recognized; None for the function itself.
 
     Raises:
-        TypeError, ValueError: The loop cannot train the model, or the function builds a different
+        TypeError, ValueError: The model cannot be trained, or the function builds a different
             model each time.
     """
+    build = make if build is None else build
     with _ONE_AT_A_TIME:
-        first = _built_apart(build, seed)
+        first = _built_apart(make, seed)
         if not _is_known(build):
-            again = _built_apart(build, seed)
+            again = _built_apart(make, seed)
             differing = [name for name, part in first.items() if part != again.get(name)]
             if differing:
                 raise ValueError(
@@ -57,6 +59,11 @@ def model_digest(build: Callable[[int], Any], seed: int) -> str:
                 )
             _remember(build)
     return hashlib.sha256(json.dumps(first).encode()).hexdigest()[:16]
+
+
+def code_digest(value: Any) -> str:
+    """Returns a digest of a function or another value: of its code and all that it has taken in."""
+    return hashlib.sha256(json.dumps(_CodeReader().read(value)).encode()).hexdigest()[:16]
 
 
 def _is_known(build: Any) -> bool:
@@ -73,7 +80,7 @@ def _remember(build: Any) -> None:
         return
 
 
-def _built_apart(build: Callable[[int], Any], seed: int) -> dict[str, Any]:
+def _built_apart(make: Callable[[int], Any], seed: int) -> dict[str, Any]:
     """Returns the parts of a digest by their names.
 
     The model is built in a new thread: there Keras counts the names of layers from the start, so
@@ -87,21 +94,13 @@ def _built_apart(build: Callable[[int], Any], seed: int) -> dict[str, Any]:
     def work() -> None:
         try:
             keras.config.set_dtype_policy(policy)
-            parts.append(_parts(built_model(build, seed)))
+            parts.append(_parts(make(seed)))
         except BaseException as error:
             errors.append(error)
 
-    pythons, numpys = random.getstate(), np.random.get_state()
-    # A different start each time, or numbers that the function leaves to chance would be equal.
-    random.seed()
-    np.random.seed()
     thread = threading.Thread(target=work, name="keraslr key", daemon=True)
-    try:
-        thread.start()
-        thread.join()
-    finally:
-        random.setstate(pythons)
-        np.random.set_state(numpys)
+    thread.start()
+    thread.join()
     if errors:
         raise errors[0]
     return parts[0]
@@ -109,6 +108,11 @@ def _built_apart(build: Callable[[int], Any], seed: int) -> dict[str, Any]:
 
 def _parts(model: keras.Model) -> dict[str, Any]:
     parts = {"class": _name(type(model)), "config": _config(model), "code": _codes(model)}
+    compiled = getattr(model, "_compile_config", None)
+    if compiled is not None:
+        # Not the optimizer: its config says it, and its rate is the schedule's.
+        settings = {k: v for k, v in compiled.config.items() if k != "optimizer"}
+        parts["compiled"] = _CodeReader().read(settings)
     for index, variable in enumerate(model.variables):
         value = keras.ops.convert_to_numpy(variable)
         parts[f"variable {variable.path} ({index})"] = _array(value)

@@ -1,0 +1,320 @@
+"""The models of problems: built by a function or copied, and checked.
+
+Python's, NumPy's and Keras's random numbers are seeded around a function that builds a model, so
+that the first weights depend on the seed alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+import random
+import threading
+import types
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from keraslr.datasets import CLASSES, IMAGE_SHAPE
+from keraslr.optimizers._of_a_model import like
+
+_LOGITS = "model must end in ten logits, of shape (batch, 10), without softmax or sigmoid"
+_REMEDY = "leave the last activation out, as in keras.layers.Dense(10)"
+_FUNCTION = "pass a function that builds and compiles it, def build(seed): ..."
+
+# Layers and operations that leave the values of a tensor as they are.
+_NEUTRAL = ("Cast", "Dropout", "Flatten", "Identity", "Reshape")
+_PROBABILITIES = ("HardSigmoid", "Sigmoid", "Softmax")
+
+# Python's and NumPy's random states belong to the whole process.
+_ONE_AT_A_TIME = threading.RLock()
+
+
+def require_model(model: Any) -> None:
+    """Raises a `TypeError` or `ValueError` unless this is a compiled model or builds one."""
+    if isinstance(model, keras.Model):
+        _require_compiled(model)
+        return
+    if isinstance(model, keras.layers.Layer) or not callable(model):
+        raise TypeError(
+            "model must be a compiled keras.Model, or a function of no argument or of a seed that "
+            f"builds one, def build(seed): .... Received: model={model!r}"
+        )
+    _takes_seed(model)
+
+
+def require_builder(model: Any) -> None:
+    """Raises a `TypeError` unless the model of images can be called to build it."""
+    if isinstance(model, keras.layers.Layer):
+        raise TypeError(
+            "model must be a function of a seed that builds a Keras model, not a built model: "
+            f"build it in a function, def build(seed): .... Received: model={model!r}"
+        )
+    if not callable(model):
+        raise TypeError(
+            "model must be the name of a model or a function of a seed that builds a Keras model, "
+            f"def build(seed): .... Received: model={model!r}"
+        )
+    _takes_seed(model)
+
+
+def function_name(function: Callable[..., Any]) -> str:
+    """Returns the name of a function, with its module."""
+    if isinstance(function, functools.partial):
+        return function_name(function.func)
+    named = function if hasattr(function, "__qualname__") else type(function)
+    return f"{named.__module__}.{named.__qualname__}"
+
+
+def _takes_seed(build: Callable[..., Any]) -> bool:
+    """Returns whether the function that builds a model takes a seed."""
+    try:
+        signature = inspect.signature(build)
+    except ValueError:
+        return True  # a builtin without a signature
+    for arguments in ((0,), ()):
+        try:
+            signature.bind(*arguments)
+        except TypeError:
+            continue
+        # A class of models may take other things than a seed first.
+        return bool(arguments) and not isinstance(build, type)
+    raise TypeError(
+        "model must be a function of no argument, or of one, the seed of the first weights, "
+        f"def build(seed): .... Received: model={build!r}"
+    )
+
+
+def compiled_model(build: Callable[..., Any] | keras.Model, seed: int) -> keras.Model:
+    """Returns a new compiled model with the first weights of a seed.
+
+    Raises:
+        TypeError: The function returned something other than a Keras model.
+        ValueError: The model is not compiled, or cannot be copied.
+    """
+    if isinstance(build, keras.Model):
+        return _copied(build, seed)
+    model = _called(build, seed)
+    _require_compiled(model)
+    return model
+
+
+def classifier(build: Callable[[int], Any], seed: int) -> keras.Model:
+    """Returns a new model for images of ten classes, compiled unless the function compiles it.
+
+    Raises:
+        TypeError: The function returned something other than a Keras model.
+        ValueError: The model is not compiled and does not end in ten logits.
+    """
+    model = _called(build, seed)
+    if model.compiled:
+        _require_compiled(model)
+        return model
+    _require_logits(model)
+    model.compile(
+        keras.optimizers.SGD(name="SGD"),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+    return model
+
+
+def _called(build: Callable[..., Any], seed: int) -> keras.Model:
+    with seeded(seed):
+        model = build(seed) if _takes_seed(build) else build()
+    if not isinstance(model, keras.Model):
+        raise TypeError(
+            "model must be a function of a seed that returns a keras.Model. "
+            f"Received: {model!r} from {build!r}"
+        )
+    return model
+
+
+@contextlib.contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Seeds Python's and NumPy's random numbers, and restores their states afterwards.
+
+    Keras draws the seeds of initializers and of dropout from Python's.
+    """
+    with _ONE_AT_A_TIME:
+        pythons, numpys = random.getstate(), np.random.get_state()
+        random.seed(seed)
+        np.random.seed(seed % 2**32)
+        try:
+            yield
+        finally:
+            random.setstate(pythons)
+            np.random.set_state(numpys)
+
+
+def _require_compiled(model: keras.Model) -> None:
+    if not model.compiled:
+        raise ValueError(
+            "model must be compiled: call model.compile(optimizer, loss, metrics=[...]) first. "
+            f"Received: {model.name!r}, which is not compiled"
+        )
+    if getattr(model, "optimizer", None) is None:
+        raise ValueError(
+            "model must be compiled with an optimizer, whose learning rate the schedule sets. "
+            f"Received: {model.name!r} with optimizer=None"
+        )
+
+
+def _copied(model: keras.Model, seed: int) -> keras.Model:
+    """Returns a copy of a compiled model: with the same weights for seed 0, else with new ones.
+
+    Raises:
+        ValueError: The model cannot be copied.
+    """
+    try:
+        with seeded(seed):
+            copy = _recreated(model)
+        if seed == 0:
+            _give_weights(model, copy)
+        copy.compile(**_compile_arguments(model))
+    except Exception as error:  # a class of the user's may raise anything
+        raise ValueError(
+            f"model cannot be copied ({type(error).__name__}: {error}): {_FUNCTION}. "
+            f"Received: {model!r}"
+        ) from error
+    return copy
+
+
+def _recreated(model: keras.Model) -> keras.Model:
+    if type(model).compile is not keras.Model.compile:
+        raise TypeError(f"{type(model).__name__} has a compile of its own")
+    from keras.src.saving.serialization_lib import SafeModeScope  # for Lambda layers
+
+    with keras.utils.custom_object_scope(_functions_of(model)), SafeModeScope(False):
+        if type(model) in (keras.Model, keras.Sequential) or type(model).__name__ == "Functional":
+            return keras.models.clone_model(model)
+        copy = type(model).from_config(model.get_config())
+        if model.built and not copy.built:
+            copy.build_from_config(model.get_build_config())
+    return copy
+
+
+def _functions_of(model: keras.Model) -> dict[str, Any]:
+    """Returns the functions and classes that the configs of the layers name."""
+    found: dict[str, Any] = {}
+    for layer in model._flatten_layers():
+        found[type(layer).__name__] = type(layer)
+        for value in vars(layer).values():
+            if isinstance(value, types.FunctionType):
+                found[value.__name__] = value
+    return {
+        name: value
+        for name, value in found.items()
+        if not value.__module__.startswith("keras.") and name != "<lambda>"
+    }
+
+
+def _give_weights(model: keras.Model, copy: keras.Model) -> None:
+    if not model.built:
+        raise ValueError("it has no weights yet")
+    theirs, ours = model.variables, copy.variables
+    if [variable.shape for variable in theirs] != [variable.shape for variable in ours]:
+        raise ValueError("its config gives other weights")
+    for source, variable in zip(theirs, ours, strict=True):
+        variable.assign(source)
+
+
+def _compile_arguments(model: keras.Model) -> dict[str, Any]:
+    arguments = dict(model._compile_config.config)
+    if isinstance(arguments["optimizer"], keras.Optimizer):
+        arguments["optimizer"] = like(arguments["optimizer"])
+    for name in ("metrics", "weighted_metrics"):
+        arguments[name] = keras.tree.map_structure(_fresh, arguments[name])
+    return arguments
+
+
+def _fresh(metric: Any) -> Any:
+    if isinstance(metric, keras.Metric):
+        return type(metric).from_config(metric.get_config())
+    return metric
+
+
+def _require_logits(model: keras.Model) -> None:
+    if not model.built:
+        model(_images())  # creates the model's variables
+    last = _last_operation(model)
+    shape: Any
+    if last is None:
+        # The model's own `call` may do anything, so only its outputs show what it computes.
+        outputs = model(_images(), training=False)
+        shape = tuple(outputs.shape) if hasattr(outputs, "shape") else None
+        said = _probabilities_in(outputs) if _is_logits(shape) else ""
+    else:
+        shape = model.output_shape
+        said = _probabilities_of(last)
+    if not _is_logits(shape):
+        raise ValueError(
+            f"{_LOGITS}: make the last layer keras.layers.Dense(10). "
+            f"Received: {model.name!r} with outputs of shape {shape}"
+        )
+    if said:
+        raise ValueError(f"{_LOGITS}: {_REMEDY}. Received: {model.name!r}, which ends in {said}")
+
+
+def _images() -> Any:
+    images = np.random.default_rng(0).random((4, *IMAGE_SHAPE), np.float32)
+    return keras.ops.convert_to_tensor(images)
+
+
+def _is_logits(shape: Any) -> bool:
+    return isinstance(shape, tuple | list) and len(shape) == 2 and shape[1] == CLASSES
+
+
+def _last_operation(model: keras.Model) -> Any:
+    """Returns the operation that computes the outputs; None unless it is one of Keras's own."""
+    outputs = getattr(model, "outputs", None)
+    if not outputs:
+        return None
+    operation, node, _ = outputs[0]._keras_history
+    while _is_neutral(operation):
+        history = getattr(operation._inbound_nodes[node].input_tensors[0], "_keras_history", None)
+        if history is None:
+            break
+        operation, node, _ = history
+    if isinstance(operation, keras.Model):
+        return _last_operation(operation)
+    return operation if type(operation).__module__.partition(".")[0] == "keras" else None
+
+
+def _is_neutral(operation: Any) -> bool:
+    linear = getattr(operation, "activation", None) is keras.activations.linear
+    return type(operation).__name__ in _NEUTRAL or (
+        isinstance(operation, keras.layers.Activation) and linear
+    )
+
+
+def _probabilities_of(operation: Any) -> str:
+    """Returns the name of the activation that gives probabilities; empty if there is none."""
+    activations = keras.activations
+    activation = getattr(operation, "activation", None)
+    for name in ("softmax", "sigmoid", "hard_sigmoid"):
+        if activation is getattr(activations, name):
+            return name
+    name = type(operation).__name__
+    return name.lower() if name in _PROBABILITIES else ""
+
+
+def _probabilities_in(outputs: Any) -> str:
+    values = keras.ops.convert_to_numpy(outputs).astype(np.float64)
+    sums = values.sum(1)
+    return "probabilities" if (values >= 0).all() and np.abs(sums - 1).max() < 1e-2 else ""
+
+
+def save_uncompiled(model: keras.Model, path: Path) -> None:
+    """Writes a model without its optimizer and compile settings, which loading would need."""
+    kept = {name: getattr(model, name) for name in ("optimizer", "compiled")}
+    try:
+        model.optimizer, model.compiled = None, False
+        model.save(path)
+    finally:
+        for name, value in kept.items():
+            setattr(model, name, value)
