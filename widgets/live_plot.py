@@ -6,7 +6,7 @@ import math
 import sys
 import time
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import keras
@@ -138,26 +138,24 @@ class _Fit:
         # Epochs done against steps done, known at the ends of epochs.
         self._at_steps, self._at_epochs = [0], [0.0]
         self._epoch, self._steps = 0, 0
-        self._rates: FitRates | None = None
+        self._rates = FitRates()
         self._rates_wanted = False
         self._chart: FitChart | None = None
         self._handle: Any = None
         self._begun = self._last = _clock()
         self._spent = self._cost = 0.0
         self._pictures = 0
-        self._ended = self._broken = False
-        self._rate_due, self.due = 0.0, math.inf
+        self._started = self._ended = self._broken = False
+        self._rate_due, self._rate_cost, self.due = 0.0, math.inf, math.inf
 
     def begin_epoch(self, epoch: int) -> None:
-        first = self._rates is None
-        if first:
+        self._epoch = epoch
+        if not self._started:
+            self._started = True
             self._at_epochs[0] = float(epoch)
             self._begun = _clock()
-            self._rates = FitRates(self._optimizer())
-        self._epoch = epoch
-        if first:
             self._read_rate()
-            # Before the progress bar writes its first line, which the picture would cut in two.
+            # Before the progress bar writes its first line: its lines stay together.
             self._draw()
         # Most rates change between epochs; only now have all callbacks had their turn.
         self._rates_wanted, self.due = True, 0.0
@@ -169,14 +167,11 @@ class _Fit:
             self._known = True
         step = self._at_steps[-1] + batch
         self._steps = max(self._steps, step)
-        if step % self._stride == 0 or batch < 2:
+        if step % self._stride == 0:
             values = tuple(logs.get(name, math.nan) for name in self._names)
             self._points.append((step, self._epoch, values))
 
     def end_epoch(self, epoch: int, logs: dict[str, Any]) -> None:
-        if not self._known and logs:
-            self._names = _names(self._callback._model, self._metric, logs)
-            self._known = True
         self._at_steps.append(self._steps)
         self._at_epochs.append(epoch + 1.0)
         if self._steps > self._at_steps[-2]:
@@ -191,7 +186,7 @@ class _Fit:
 
     def end(self) -> None:
         self._ended = True
-        if self._rates is not None:
+        if self._started:
             self._read_rate()
             self._draw()
 
@@ -209,8 +204,8 @@ class _Fit:
     def _reads(self) -> bool:
         # Within an epoch, few readings of a schedule tell all. And JAX would have to interrupt its
         # compiled loop to read a variable.
-        changes = self._rates is not None and not self._rates.scheduled
-        return self._rates_wanted or (changes and keras.backend.backend() != "jax")
+        changes = not self._rates.scheduled and keras.backend.backend() != "jax"
+        return not self._broken and (self._rates_wanted or changes)
 
     def _plan_next(self) -> None:
         picture = self._last + _PAUSE
@@ -220,38 +215,46 @@ class _Fit:
             picture = math.inf
         self.due = min(picture, self._rate_due if self._reads() else math.inf)
 
-    def _optimizer(self) -> Any:
-        try:
-            return optimizer_of(self._callback.model, "LivePlot")
-        except ValueError:  # a training step of the model's own may need none
-            return None
-
     def _read_rate(self) -> None:
         before = _clock()
-        assert self._rates is not None
-        self._rates.read(self._optimizer(), self._steps)
+        self._safely(self._read)
         cost = _clock() - before
         self._spent += cost
-        self._rate_due, self._rates_wanted = before + cost / _READING, False
+        self._rates_wanted = False
+        # The first reading, which takes longer, is followed by another at the first step.
+        first, self._rate_cost = self._rate_cost == math.inf, min(self._rate_cost, cost)
+        self._rate_due = before if first else before + self._rate_cost / _READING
+
+    def _read(self) -> None:
+        # A training step of the model's own may need no optimizer.
+        if getattr(self._callback._model, "optimizer", None) is not None:
+            self._rates.read(optimizer_of(self._callback.model, "LivePlot"), self._steps)
 
     def _draw(self) -> None:
-        if self._broken:
-            return
         before = _clock()
-        try:
-            curves = self._curves()
-            if self._chart is None or len(self._chart.figures) != len(curves.figures):
-                self._chart = FitChart(len(curves.figures))
-            self._chart.draw(curves)
-            self._show(self._chart.png())
-        except Exception as error:  # a picture is no reason to lose a training
-            self._broken = True
-            warnings.warn(f"LivePlot has stopped drawing: {error!r}.", stacklevel=2)
+        self._safely(self._redraw)
         self._last = _clock()
         self._cost = self._last - before
         self._spent += self._cost
         self._pictures += 1
         self._plan_next()
+
+    def _redraw(self) -> None:
+        curves = self._curves()
+        if self._chart is None or len(self._chart.figures) != len(curves.figures):
+            self._chart = FitChart(len(curves.figures))
+        self._chart.draw(curves)
+        self._show(self._chart.png())
+
+    def _safely(self, act: Callable[[], None]) -> None:
+        """Warns of an error, and does nothing afterwards: a picture must not end a training."""
+        if self._broken:
+            return
+        try:
+            act()
+        except Exception as error:
+            self._broken = True
+            warnings.warn(f"LivePlot has stopped drawing: {error!r}.", stacklevel=2)
 
     def _show(self, png: bytes) -> None:
         from IPython.display import Image, display
@@ -272,7 +275,6 @@ class _Fit:
         return max(self._steps, self._at_steps[-1] + round(left * self._length))
 
     def _curves(self) -> FitCurves:
-        assert self._rates is not None
         total = self._total()
         # Steps where the epochs are too few, or too long to be known, for a time axis.
         in_steps = total is None or self._epochs is None or self._epochs - self._at_epochs[0] < 2
@@ -331,7 +333,7 @@ class _Fit:
         number = epoch - int(self._at_epochs[0])
         if number == 0:
             return True
-        if len(self._of_epochs) > _EPOCHS and epoch != self._epoch:
+        if len(self._of_epochs) > _EPOCHS and (self._ended or epoch != self._epoch):
             return False
         return step - self._at_steps[number] > _EARLY * (self._length or 0)
 

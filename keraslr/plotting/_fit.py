@@ -56,11 +56,10 @@ class FitChart(Chart):
             self.rate = self.figure.add_subplot(grid[1, :])
             for axes in (*self.figures, self.rate):
                 tidy(axes, "", "")
-                axes.set_title("", fontsize=_SMALL, color=_GREY, pad=5)
+                # Inside the axes of a figure: above there is no room beside the legend.
+                inside = 0.9 if axes is not self.rate else None
+                axes.set_title("", fontsize=_SMALL, color=_GREY, pad=5, y=inside)
                 axes.title.set_animated(True)
-            for axes in self.figures:
-                # Inside: above there is no room beside the legend.
-                axes.set_title("", y=0.9)
             self.rate.title.set(x=0.0, horizontalalignment="left")
             self.rate.set_ylabel("learning rate")
         self._legends: list[tuple[bool, ...]] = []

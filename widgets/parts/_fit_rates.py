@@ -28,7 +28,7 @@ class FitRates:
         note: What the plateau rule has done to the rate.
     """
 
-    def __init__(self, optimizer: Any) -> None:
+    def __init__(self) -> None:
         self.note = ""
         self.scheduled = False
         # From which step on, which schedule, its step there less the fit's, and the factor. Without
@@ -58,6 +58,8 @@ class FitRates:
             self._stretches.pop()  # no step was made with it
         if not self._stretches or self._stretches[-1][1:] != stretch[1:]:
             self._stretches.append(stretch)
+        if len(self._stretches) > 2 * _POINTS:
+            del self._stretches[1::2]
         lowered = [f"{scale:.3g} ({monitor})" for monitor, scale in scales.items() if scale != 1]
         self.note = "scaled by ReduceLROnPlateau: " + ", ".join(lowered) if lowered else ""
 
