@@ -73,7 +73,7 @@ class FitRates:
 
     def applied(self, steps: int) -> tuple[np.ndarray, np.ndarray]:
         """Returns the rates of the steps done, likewise."""
-        if steps < 1:
+        if not self._stretches or steps < 1:
             return np.empty(0), np.empty(0)
         times, rates = [np.empty(0)], [np.empty(0)]
         ends = [stretch[0] for stretch in self._stretches[1:]] + [steps]
