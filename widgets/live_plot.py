@@ -137,7 +137,7 @@ class _Fit:
         self._of_epochs: list[tuple[Any, ...]] = []
         # Epochs done against steps done, known at the ends of epochs.
         self._at_steps, self._at_epochs = [0], [0.0]
-        self._epoch, self._steps = 0, 0
+        self._steps = 0
         self._rates = FitRates()
         self._rates_wanted = False
         self._chart: FitChart | None = None
@@ -149,7 +149,6 @@ class _Fit:
         self._rate_due, self._rate_cost, self.due = 0.0, math.inf, math.inf
 
     def begin_epoch(self, epoch: int) -> None:
-        self._epoch = epoch
         if not self._started:
             self._started = True
             self._at_epochs[0] = float(epoch)
@@ -169,7 +168,7 @@ class _Fit:
         self._steps = max(self._steps, step)
         if step % self._stride == 0:
             values = tuple(logs.get(name, math.nan) for name in self._names)
-            self._points.append((step, self._epoch, values))
+            self._points.append((step, len(self._of_epochs), values))
 
     def end_epoch(self, epoch: int, logs: dict[str, Any]) -> None:
         self._at_steps.append(self._steps)
@@ -330,12 +329,13 @@ class _Fit:
         )  # fmt: skip
 
     def _worth_drawing(self, step: int, epoch: int) -> bool:
-        number = epoch - int(self._at_epochs[0])
-        if number == 0:
+        """Returns whether the mean until that step tells more than that of its epoch."""
+        if epoch == 0:
             return True
-        if len(self._of_epochs) > _EPOCHS and (self._ended or epoch != self._epoch):
+        under_way = epoch == len(self._of_epochs) and not self._ended
+        if len(self._of_epochs) > _EPOCHS and not under_way:
             return False
-        return step - self._at_steps[number] > _EARLY * (self._length or 0)
+        return step - self._at_steps[epoch] > _EARLY * (self._length or 0)
 
 
 def _in_notebook() -> bool:
