@@ -10,6 +10,7 @@ import IPython.display
 import keras
 import numpy as np
 import pytest
+from waiting import PATIENCE
 
 import keraslr
 from keraslr.plotting import FitChart
@@ -473,3 +474,39 @@ def test_rates_that_change_at_each_step_are_thinned():
     assert len(at) <= 3002
     np.testing.assert_allclose(applied[:-1], 0.1 + at[:-1], rtol=1e-6)
     assert at[-2] == 3099
+
+
+# In a real kernel
+
+CELL = """
+import keras
+import numpy as np
+from widgets import LivePlot
+
+x = np.random.default_rng(0).normal(size=(32, 4)).astype("float32")
+model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+model.compile("sgd", "mse", metrics=["mae"])
+model.fit(x, x[:, :1], epochs=2, callbacks=[LivePlot()])"""
+
+
+def test_a_notebook_keeps_the_last_picture_above_the_progress(quick_kernels):
+    nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
+    sent = []
+
+    class Client(nbclient.NotebookClient):
+        def process_message(self, message, *others):
+            if message["msg_type"].endswith("display_data"):
+                sent.append(message["content"]["data"]["image/png"])
+            return super().process_message(message, *others)
+
+    cell = nbformat.v4.new_code_cell(CELL)
+    Client(
+        nbformat.v4.new_notebook(cells=[cell]), timeout=PATIENCE, kernel_name="python3"
+    ).execute()
+    outputs = [each for each in cell.outputs if each.get("name") != "stderr"]
+    assert outputs[0].output_type == "display_data"
+    assert len(sent) >= 2
+    assert outputs[0].data["image/png"].strip() == sent[-1].strip() != sent[0].strip()
+    printed = "".join(each.text for each in outputs if each.output_type == "stream")
+    assert printed.startswith("Epoch 1/2")
+    assert not any("image/png" in each.get("data", {}) for each in outputs[1:])
