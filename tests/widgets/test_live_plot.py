@@ -489,6 +489,7 @@ model.compile("sgd", "mse", metrics=["mae"])
 model.fit(x, x[:, :1], epochs=2, callbacks=[LivePlot()])"""
 
 
+@pytest.mark.slow
 def test_a_notebook_keeps_the_last_picture_above_the_progress(quick_kernels):
     nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
     sent = []

@@ -31,15 +31,16 @@ class FitRates:
     def __init__(self) -> None:
         self.note = ""
         self.scheduled = False
-        # From which step on, which schedule, its step there less the fit's, and the factor. Without
-        # a schedule the factor is the rate.
+        # Stretches of the fit: the first step, the schedule, the schedule's step minus that of the
+        # fit, and the factor. Without a schedule the factor is the rate.
         self._stretches: list[tuple[int, Any, int, float]] = []
         self._plan: tuple[Any, int, float] | None = None
         self._values: dict[tuple[int, int], float] = {}
-        self._many: dict[int, bool] = {}
+        # With the schedule itself, so that no other one gets its id.
+        self._many: dict[int, tuple[Any, bool]] = {}
 
     def read(self, optimizer: Any, step: int) -> None:
-        """Reads the optimizer's rate before the update of that number of this fit."""
+        """Reads the optimizer's rate; `step` is the number of steps that this fit has done."""
         rate = getattr(optimizer, "_learning_rate", None)
         if rate is None:
             return
@@ -64,7 +65,7 @@ class FitRates:
         self.note = "scaled by ReduceLROnPlateau: " + ", ".join(lowered) if lowered else ""
 
     def planned(self, steps: int) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the planned rates of so many steps, and the steps at which they begin."""
+        """Returns the steps at which the planned rates begin, and the rates, of the first steps."""
         if self._plan is None or steps < 1:
             return np.empty(0), np.empty(0)
         schedule, offset, factor = self._plan
@@ -72,7 +73,7 @@ class FitRates:
         return _held(at, factor * self._rates_of(schedule, at + offset), steps)
 
     def applied(self, steps: int) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the rates of the steps done, likewise."""
+        """Returns the steps at which the applied rates begin, and the rates, of the steps done."""
         if not self._stretches or steps < 1:
             return np.empty(0), np.empty(0)
         times, rates = [np.empty(0)], [np.empty(0)]
@@ -95,8 +96,8 @@ class FitRates:
 
     def _takes_many(self, schedule: Any) -> bool:
         if id(schedule) not in self._many:
-            self._many[id(schedule)] = _takes_many(schedule)
-        return self._many[id(schedule)]
+            self._many[id(schedule)] = schedule, _takes_many(schedule)
+        return self._many[id(schedule)][1]
 
     def _rates_of(self, schedule: Any, at: np.ndarray) -> np.ndarray:
         if schedule is None:
