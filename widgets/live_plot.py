@@ -351,8 +351,12 @@ def _expected_names(model: Any, metric: str | None) -> list[str]:
     """Returns the names of the figures as far as they are known before the first step."""
     if metric is not None:
         return ["loss", metric] if metric != "loss" else ["loss"]
-    compiled = getattr(getattr(model, "_compile_metrics", None), "metrics", [])
-    return ["loss", *(each.name for each in compiled[:1])]
+    compiled = getattr(model, "_compile_metrics", None)
+    given = ("_user_metrics", "_user_weighted_metrics")
+    if not any(getattr(compiled, name, None) for name in given):
+        return ["loss"]
+    # Keras makes the metrics, which have the names, at the first step.
+    return ["loss", *([each.name for each in compiled.metrics] or ["metric"])[:1]]
 
 
 def _names(model: Any, metric: str | None, logs: dict[str, Any]) -> list[str]:
