@@ -351,7 +351,7 @@ def _expected_names(model: Any, metric: str | None) -> list[str]:
     """Returns the names of the figures as far as they are known before the first step."""
     if metric is not None:
         return ["loss", metric] if metric != "loss" else ["loss"]
-    compiled = getattr(model, "_compile_metrics", None)
+    compiled: Any = getattr(model, "_compile_metrics", None)
     given = ("_user_metrics", "_user_weighted_metrics")
     if not any(getattr(compiled, name, None) for name in given):
         return ["loss"]

@@ -10,12 +10,10 @@ import IPython.display
 import keras
 import numpy as np
 import pytest
-from waiting import PATIENCE
 
 import keraslr
 from keraslr.plotting import FitChart
 from widgets import LivePlot, live_plot
-from widgets.parts import _fit_rates
 
 X = np.random.default_rng(0).normal(size=(32, 4)).astype("float32")
 Y = X.sum(axis=1, keepdims=True)
@@ -433,83 +431,6 @@ def test_a_constant_rate_that_the_plateau_rule_scales(notebook):
     np.testing.assert_allclose(curves.planned, [0.1, 0.1], rtol=1e-6)
 
 
-class OneByOne(keras.optimizers.schedules.LearningRateSchedule):
-    """A schedule that takes a single step."""
-
-    def __call__(self, step):
-        return 1.0 / (1.0 + float(step))
-
-
-@pytest.mark.parametrize(
-    ("schedule", "points"),
-    [
-        (keraslr.ExponentialLR(1.0, gamma=0.999), 1250),
-        (keras.optimizers.schedules.CosineDecay(1.0, 9000), 1250),
-        (keras.optimizers.schedules.PiecewiseConstantDecay([5000], [1.0, 0.5]), 1250),
-        (OneByOne(), 157),
-    ],
-)
-def test_any_schedule_is_known_at_enough_steps(schedule, points):
-    optimizer = keras.optimizers.SGD(schedule)
-    rates = _fit_rates.FitRates()
-    rates.read(optimizer, 0)
-    at, planned = rates.planned(10_000)
-    assert points <= len(at) <= points + 2
-    assert (at[0], at[-2], at[-1]) == (0, 9999, 10_000)
-    some = [0, 1, 50, -2]
-    expected = [float(schedule(step)) for step in at[some].astype(int).tolist()]
-    np.testing.assert_allclose(planned[some], expected, rtol=1e-5, atol=1e-7)
-
-
 def test_a_model_without_an_optimizer_has_no_rates(notebook):
     driven(keras.Sequential([keras.Input((4,))]), LivePlot(), epochs=2, steps=2)
     assert len(notebook.curves[-1].rate) == len(notebook.curves[-1].planned) == 0
-
-
-def test_rates_that_change_at_each_step_are_thinned():
-    optimizer = keras.optimizers.SGD(0.1)
-    rates = _fit_rates.FitRates()
-    for step in range(3100):
-        optimizer.learning_rate = 0.1 + step
-        rates.read(optimizer, step)
-    at, applied = rates.applied(3100)
-    assert len(at) <= 3002
-    np.testing.assert_allclose(applied[:-1], 0.1 + at[:-1], rtol=1e-6)
-    assert at[-2] == 3099
-
-
-# In a real kernel
-
-CELL = """
-import keras
-import numpy as np
-from widgets import LivePlot
-
-x = np.random.default_rng(0).normal(size=(32, 4)).astype("float32")
-model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
-model.compile("sgd", "mse", metrics=["mae"])
-model.fit(x, x[:, :1], epochs=2, callbacks=[LivePlot()])"""
-
-
-@pytest.mark.slow
-def test_a_notebook_keeps_the_last_picture_above_the_progress(quick_kernels):
-    nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
-    sent = []
-
-    class Client(nbclient.NotebookClient):
-        def process_message(self, message, *others):
-            if message["msg_type"].endswith("display_data"):
-                sent.append(message["content"]["data"]["image/png"])
-            return super().process_message(message, *others)
-
-    cell = nbformat.v4.new_code_cell(CELL)
-    Client(
-        nbformat.v4.new_notebook(cells=[cell]), timeout=PATIENCE, kernel_name="python3"
-    ).execute()
-    outputs = [each for each in cell.outputs if each.get("name") != "stderr"]
-    assert outputs[0].output_type == "display_data"
-    assert len(sent) >= 2
-    assert outputs[0].data["image/png"].strip() == sent[-1].strip() != sent[0].strip()
-    printed = "".join(each.text for each in outputs if each.output_type == "stream")
-    assert printed.startswith("Epoch 1/2")
-    assert not any("image/png" in each.get("data", {}) for each in outputs[1:])
