@@ -1,21 +1,24 @@
-"""Takes new screenshots of the panels for the documentation.
+"""Takes new screenshots of the panels, and a live picture, for the documentation.
 
-    .venv/bin/python docs/pictures.py [schedule] [descent] [training]
+    .venv/bin/python docs/pictures.py [schedule] [descent] [training] [live-plot]
 
 Needs Chromium and, for the training panel, Fashion-MNIST.
 """
 
 from __future__ import annotations
 
+import base64
 import sys
 import tempfile
 from pathlib import Path
 
+import nbclient
+import nbformat
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "tools")]
 
 from tests.browser.pages import Server, Watched, chromium, write_notebook  # noqa: E402
 
@@ -40,6 +43,36 @@ from widgets import TrainingPanel
 panel = TrainingPanel(dataset="fashion_mnist", epochs=4)
 panel""",
 }
+
+FIT = """
+import keras
+import keraslr
+from sklearn.datasets import load_digits
+from widgets import LivePlot
+
+keras.utils.set_random_seed(0)
+x, y = load_digits(return_X_y=True)
+model = keras.Sequential(
+    [keras.Input((64,)), keras.layers.Rescaling(1 / 16), keras.layers.Dense(32, "relu"),
+     keras.layers.Dropout(0.3), keras.layers.Dense(10, "softmax")]
+)
+schedule = keraslr.CosineAnnealingLR(0.5, T_max=30).with_warmup(3, start_lr=0.05).per_epoch(22)
+optimizer = keras.optimizers.SGD(schedule)
+model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
+plateau = keraslr.callbacks.ReduceLROnPlateau(factor=0.5, patience=3)
+model.fit(
+    x, y, batch_size=64, epochs=30, validation_split=0.25, verbose=0,
+    callbacks=[plateau, LivePlot()],
+)"""
+
+
+def live_picture(path: Path) -> None:
+    """Saves the picture that `LivePlot` leaves in a notebook."""
+    cells = [nbformat.v4.new_code_cell(FIT)]
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    nbclient.NotebookClient(notebook, timeout=300, kernel_name="python3").execute()
+    [picture] = [each for each in cells[0].outputs if each.output_type == "display_data"]
+    path.write_bytes(base64.b64decode(picture.data["image/png"]))
 
 
 def trained(page: Watched) -> None:
@@ -77,10 +110,15 @@ def photograph(name: str, page: Page, path: Path) -> None:
 
 
 def main(names: list[str]) -> None:
-    """Takes the screenshots with the given names, or all of them."""
+    """Takes the pictures with the given names, or all of them."""
+    if not names or "live-plot" in names:
+        live_picture(ROOT / "docs" / "live-plot.png")
+    panels = [name for name in names or CELLS if name in CELLS]
+    if not panels:
+        return
     with sync_playwright() as playwright, tempfile.TemporaryDirectory() as folder:
         browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
-        for name in names or CELLS:
+        for name in panels:
             here = Path(folder, name)
             here.mkdir()
             notebook = write_notebook(here / "page.ipynb", [CELLS[name]])

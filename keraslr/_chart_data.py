@@ -147,3 +147,49 @@ class LineFigure:
     log_y: bool = False
     objective: str = ""
     markers: bool = False
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class FitFigure:
+    """One figure of a `fit`, such as the loss; all times are in the unit of its `FitCurves`.
+
+    Attributes:
+        name: Name in Keras's logs.
+        times, values: Values at steps: means over the epoch so far; NaN between two epochs.
+        epoch_times, epoch_values: Values of whole epochs.
+        validation_times, validation_values: Values on the validation data.
+        note: Text above the curves.
+    """
+
+    name: str
+    times: np.ndarray = dataclasses.field(default_factory=lambda: _NOTHING)
+    values: np.ndarray = dataclasses.field(default_factory=lambda: _NOTHING)
+    epoch_times: np.ndarray = dataclasses.field(default_factory=lambda: _NOTHING)
+    epoch_values: np.ndarray = dataclasses.field(default_factory=lambda: _NOTHING)
+    validation_times: np.ndarray = dataclasses.field(default_factory=lambda: _NOTHING)
+    validation_values: np.ndarray = dataclasses.field(default_factory=lambda: _NOTHING)
+    note: str = ""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class FitCurves:
+    """The curves of a model's `fit`.
+
+    Attributes:
+        unit: Unit of all times: "epoch" or "step".
+        begin, end: Where the time axes begin and end.
+        figures: One or two figures.
+        rate_times, rate: Applied learning rate; each value holds until the next time.
+        planned_times, planned: The schedule's learning rate, likewise.
+        note: Text above the rates.
+    """
+
+    unit: str
+    begin: float
+    end: float
+    figures: Sequence[FitFigure]
+    rate_times: np.ndarray = dataclasses.field(default_factory=lambda: _NOTHING)
+    rate: np.ndarray = dataclasses.field(default_factory=lambda: _NOTHING)
+    planned_times: np.ndarray = dataclasses.field(default_factory=lambda: _NOTHING)
+    planned: np.ndarray = dataclasses.field(default_factory=lambda: _NOTHING)
+    note: str = ""

@@ -4,6 +4,7 @@ from widgets.advice import AdvicePanel
 from widgets.app import App
 from widgets.comparison import ComparisonPanel
 from widgets.descent import DescentPanel
+from widgets.live_plot import LivePlot
 from widgets.schedule import SchedulePanel
 from widgets.smoothing import SmoothingPanel
 from widgets.training import TrainingPanel
@@ -13,6 +14,7 @@ __all__ = [
     "App",
     "ComparisonPanel",
     "DescentPanel",
+    "LivePlot",
     "SchedulePanel",
     "SmoothingPanel",
     "TrainingPanel",

@@ -149,7 +149,7 @@ def scales_of(rate: Any) -> dict[str, float]:
     """Returns the scales of a rate, by monitor."""
     scales: dict[str, float] = {}
     while isinstance(rate, PlateauSchedule | PlateauRate):
-        scales[rate.plateau.monitor] = rate.plateau.numbers()["scale"]
+        scales[rate.plateau.monitor] = read(rate.plateau.scale).item()
         rate = rate.base
     return scales
 

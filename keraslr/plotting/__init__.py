@@ -3,9 +3,18 @@
 A function makes a figure for files and reports; a chart keeps a figure and redraws it.
 """
 
-from keraslr._chart_data import Curve, LineFigure, RangeTestCurve, Series, TrainingCurve
+from keraslr._chart_data import (
+    Curve,
+    FitCurves,
+    FitFigure,
+    LineFigure,
+    RangeTestCurve,
+    Series,
+    TrainingCurve,
+)
 from keraslr.plotting._chart import Chart, figure_png
 from keraslr.plotting._descents import DescentChart, optimizer_style
+from keraslr.plotting._fit import FitChart
 from keraslr.plotting._line_figure import line_figure
 from keraslr.plotting._lines import LineChart
 from keraslr.plotting._live import TrainingChart
@@ -20,6 +29,9 @@ __all__ = [
     "ComparisonChart",
     "Curve",
     "DescentChart",
+    "FitChart",
+    "FitCurves",
+    "FitFigure",
     "LineChart",
     "LineFigure",
     "RangeTestCurve",

@@ -81,8 +81,9 @@ FLOORS = (
             "widgets.smoothing",
             "widgets.training",
             "widgets.comparison",
+            "widgets.live_plot",
         ),
-        "the panels",
+        "the panels, and the picture of a fit",
     ),
     Floor(("widgets.app", "widgets"), "all panels in one page"),
 )
