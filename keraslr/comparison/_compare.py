@@ -74,8 +74,13 @@ def compare(
         model: With `x`: a compiled Keras model, or a function of no argument or of a seed that
             builds one; see `keraslr.Problem`. With `dataset`: "lenet", or a function of a seed that
             builds a Keras model from images to ten logits.
-        x, y, sample_weight, validation_data, validation_split, steps_per_epoch, validation_steps:
-            Data as `fit` takes them; see `keraslr.Problem`.
+        x: Data as `fit` takes them, with `model`; see `keraslr.Problem`.
+        y: Targets; None if x has them.
+        sample_weight: Weights of the examples; None for equal weights.
+        validation_data: Data to validate on after each epoch; None for none.
+        validation_split: Share of the examples to validate on instead.
+        steps_per_epoch: Batches of an epoch, for data that come in batches and never end.
+        validation_steps: The same for `validation_data`.
         epochs: Epochs of each run.
         seeds: Number of seeds (0, 1, ...), or the seeds themselves.
         dataset: Without a problem: "auto", "fashion_mnist", "digits" or a `Dataset`.

@@ -71,7 +71,8 @@ def fashion_mnist(
     """Returns Fashion-MNIST: 60,000 images for training and 10,000 for validation.
 
     Args:
-        model, initialization: See `images`.
+        model: See `images`.
+        initialization: See `images`.
 
     Raises:
         DatasetError: The dataset is unavailable or damaged.
@@ -85,7 +86,8 @@ def digits(
     """Returns scikit-learn's digits: 1,437 images for training and 360 for validation.
 
     Args:
-        model, initialization: See `images`.
+        model: See `images`.
+        initialization: See `images`.
     """
     return images("digits", model, initialization)
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from keraslr import datasets, optimizers
 from keraslr._chart_data import LineFigure
@@ -58,25 +57,24 @@ def train(
     kind = getattr(keras.optimizers, optimizer, None) or getattr(optimizers, optimizer)
     dense = keras.layers.Dense(1, kernel_initializer="zeros")
     model = keras.Sequential([keras.Input(features.shape[1:]), dense])
-    regression = Regression(model, kind(**arguments), half_square)
-    x, y = tf.constant(features), tf.constant(target)
+    regression = Regression(model, kind(**arguments), half_square, features, target, batch_size)
     per_epoch = len(features) // batch_size
     readings = np.linspace(0, epochs * per_epoch, epochs * min(_READINGS, per_epoch) + 1)
     readings = readings.round().astype(int)
-    regression.train(x, y, np.zeros((1, batch_size)))  # the first call takes longer than the rest
+    regression.train(np.zeros((1, batch_size), int))  # the first call takes longer than the rest
     losses, seconds = [], []
     for seed in seeds:
         generator = np.random.default_rng(seed)
         kernel = generator.normal(0.0, kernel_deviation, (features.shape[1], 1))
         regression.begin([kernel, np.zeros(1)])
         rows = shuffled(generator, len(features), batch_size, epochs)
-        losses.append([regression.loss(x, y)])
+        losses.append([regression.loss(features, target)])
         seconds.append([0.0])
         for first, last in itertools.pairwise(readings):
             begin = time.perf_counter()
-            regression.train(x, y, rows[first:last])
+            regression.train(rows[first:last])
             seconds[-1].append(round(seconds[-1][-1] + time.perf_counter() - begin, 6))
-            losses[-1].append(regression.loss(x, y))
+            losses[-1].append(regression.loss(features, target))
     return {
         "epoch": (readings / per_epoch).tolist(),
         "loss": losses,
@@ -92,9 +90,9 @@ def least_squares(features: np.ndarray, target: np.ndarray) -> float:
     return float(np.mean(np.square(columns @ weights - target)) / 2)
 
 
-def half_square(predictions: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+def half_square(targets: Any, predictions: Any) -> Any:
     """Returns half the mean squared error."""
-    return tf.reduce_mean(tf.square(predictions - targets)) / 2
+    return keras.ops.mean(keras.ops.square(predictions - targets)) / 2
 
 
 def _jobs(plan: Plan) -> list[Job]:

@@ -8,7 +8,6 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from keraslr._chart_data import LineFigure
 from keraslr.jobs._job import Job
@@ -96,20 +95,21 @@ def train(
     columns, count = len(data["coefficients"]), round(data["train_share"] * data["rows"])
     rate = parse(schedule).per_epoch(count // batch_size)
     model = make_model(columns, widths)
-    regression = Regression(model, keras.optimizers.SGD(rate), mean_square)
+    regression: Any = None
     losses: dict[str, Any] = {"train_loss": [], "test_loss": []}
     for seed in seeds:
         generator = np.random.default_rng(seed)
         # The rows are independent, so that the first ones are as good a choice as any.
         x, y = make_data(generator, data["rows"], data["coefficients"], data["noise"])
-        parts = {
-            "train_loss": (tf.constant(x[:count]), tf.constant(y[:count])),
-            "test_loss": (tf.constant(x[count:]), tf.constant(y[count:])),
-        }
+        parts = {"train_loss": (x[:count], y[:count]), "test_loss": (x[count:], y[count:])}
+        if regression is None:
+            optimizer = keras.optimizers.SGD(rate)
+            regression = Regression(model, optimizer, mean_square, *parts["train_loss"], batch_size)
+        regression.hold(*parts["train_loss"])
         regression.begin(first_weights(generator, columns, widths))
         of_seed: dict[str, list[float]] = {name: [] for name in parts}
         for _ in range(epochs):
-            regression.train(*parts["train_loss"], shuffled(generator, count, batch_size))
+            regression.train(shuffled(generator, count, batch_size))
             for name, part in parts.items():
                 of_seed[name].append(regression.loss(*part))
         for name in parts:
@@ -118,9 +118,9 @@ def train(
     return {**losses, "last_rates": last.tolist()}
 
 
-def mean_square(predictions: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+def mean_square(targets: Any, predictions: Any) -> Any:
     """Returns the mean squared error."""
-    return tf.reduce_mean(tf.square(predictions - targets))
+    return keras.ops.mean(keras.ops.square(predictions - targets))
 
 
 def _jobs(plan: Plan) -> list[Job]:

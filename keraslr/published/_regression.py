@@ -3,69 +3,68 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
+
+from keraslr.problems._data import Arrays
+from keraslr.training._feed import ArrayFeed
+from keraslr.training._loop import Loop
 
 
 class Regression:
-    """A regression whose steps run many at a time in TensorFlow's graph.
-
-    A step of such a small model takes less time than calling it from Python. Model and optimizer
-    are plain Keras, and the numbers equal those of `fit` with the same rows in each batch.
+    """A regression whose steps run many at a time in TensorFlow's graph, with rows of one's choice.
 
     Args:
         model: Keras model from (rows, columns) to (rows, 1).
         optimizer: Keras optimizer.
-        loss: Function of predictions and targets, both (rows,), that returns a number.
+        loss: Keras loss of targets and predictions, both (rows,).
+        x, y: Rows (rows, columns) and targets (rows,); others may follow.
+        batch_size: Rows of each step.
     """
 
     def __init__(
         self,
         model: keras.Model,
         optimizer: keras.Optimizer,
-        loss: Callable[[tf.Tensor, tf.Tensor], tf.Tensor],
+        loss: Callable[[Any, Any], Any],
+        x: np.ndarray,
+        y: np.ndarray,
+        batch_size: int,
     ):
-        self.model, self._optimizer, self._of = model, optimizer, loss
+        self.model = model
+        model.compile(optimizer, loss)
         optimizer.build(model.trainable_variables)
         self._first = [variable.numpy() for variable in optimizer.variables]
-        x, y = tf.TensorSpec(model.input_shape, tf.float32), tf.TensorSpec([None], tf.float32)
-        # int64, because TensorFlow keeps int32 tensors in the host's memory also on a GPU.
-        rows = tf.TensorSpec([None, None], tf.int64)
-        self._steps = tf.function(self._all_steps).get_concrete_function(x, y, rows)
-        self._loss = tf.function(self._whole_loss).get_concrete_function(x, y)
+        self._rows = ArrayFeed(Arrays.of(x, y), batch_size)
+        self._all = ArrayFeed(Arrays.of(x, y), len(x))
+        self._loop = Loop(model, self._rows, self._all)
 
     def begin(self, weights: Sequence[np.ndarray]) -> None:
         """Starts over with these weights and a fresh optimizer: one graph serves many seeds."""
         self.model.set_weights(weights)
-        for variable, first in zip(self._optimizer.variables, self._first, strict=True):
+        for variable, first in zip(self.model.optimizer.variables, self._first, strict=True):
             variable.assign(first)
 
-    def train(self, x: tf.Tensor, y: tf.Tensor, rows: np.ndarray) -> None:
-        """Takes a step for each batch in `rows`: indices of its rows, integers (steps, batch)."""
-        self._steps(x, y, tf.constant(rows, tf.int64)).numpy()  # waits for a GPU
+    def train(self, rows: np.ndarray) -> None:
+        """Takes a step for each batch in `rows`: numbers of its rows, integers (steps, batch)."""
+        self._rows.set_order(rows.ravel())
+        self._loop.slice_steps = len(rows)
+        self._loop.begin(0)
+        self._loop.slice(0)
 
-    def loss(self, x: tf.Tensor, y: tf.Tensor) -> float:
+    def hold(self, x: np.ndarray, y: np.ndarray) -> None:
+        """Takes other rows and targets to train on, as many as before."""
+        self._rows.hold(Arrays.of(x, y))
+
+    def loss(self, x: np.ndarray, y: np.ndarray) -> float:
         """Returns the loss over all of x (rows, columns) and y (rows,)."""
-        return float(self._loss(x, y))
-
-    def _whole_loss(self, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-        return self._of(self.model(x, training=False)[:, 0], y)
-
-    def _all_steps(self, x: tf.Tensor, y: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
-        variables, steps = self.model.trainable_variables, tf.shape(rows)[0]
-
-        def step(i: tf.Tensor) -> tuple[tf.Tensor]:
-            with tf.GradientTape() as tape:
-                predictions = self.model(tf.gather(x, rows[i]), training=True)[:, 0]
-                loss = self._of(predictions, tf.gather(y, rows[i]))
-            self._optimizer.apply(tape.gradient(loss, variables), variables)
-            return (i + 1,)
-
-        first = (tf.constant(0),)
-        # Each step needs the weights of the one before.
-        return tf.while_loop(lambda i: i < steps, step, first, parallel_iterations=1)[0]
+        self._all.hold(Arrays.of(x, y))
+        for figures in self._loop.evaluate():
+            if figures is not None:
+                return figures["loss"]
+        raise AssertionError  # evaluation ends with its figures
 
 
 def shuffled(

@@ -78,6 +78,17 @@ class ArrayFeed:
         # int64, because TensorFlow keeps int32 tensors in the host's memory also on a GPU.
         self._order_there = tf.constant(self._order, tf.int64)
 
+    def set_order(self, order: np.ndarray) -> None:
+        """Sets the places of the examples of an epoch, in which some may be missing or repeated."""
+        self._order, self.steps = order, -(-len(order) // self._batch_size)
+        self._order_there = tf.constant(order, tf.int64)
+
+    def hold(self, arrays: Arrays) -> None:
+        """Takes other arrays of the same form, in their own order."""
+        self._arrays = arrays
+        self._held = self._placed(arrays)
+        self.set_order(np.arange(arrays.examples))
+
     def end(self) -> None:
         """Ends an epoch."""
 

@@ -50,11 +50,11 @@ def test_the_graph_gives_the_weights_of_fit(table, name):
         return model, kind(**run["arguments"])
 
     model, optimizer = new()
-    regression = Regression(model, optimizer, half_square)
-    regression.train(features, target, rows[:2])  # to be forgotten
+    regression = Regression(model, optimizer, half_square, features, target, batch)
+    regression.train(rows[:2])  # to be forgotten
     regression.begin([kernel, np.zeros(1)])
     for some in (rows[:1], rows[1:5], rows[5:]):
-        regression.train(features, target, some)
+        regression.train(some)
 
     plain, optimizer = new()
     plain.set_weights([kernel, np.zeros(1)])

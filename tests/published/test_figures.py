@@ -85,11 +85,12 @@ def documented(dataset="fashion_mnist", way="as meant", epochs=30):
         for name, schedule in lenet_schedules(way).items()
     ]
     figures = np.linspace(0.5, 0.25, epochs).tolist()
-    names = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
+    names = ("loss", "accuracy", "val_loss", "val_accuracy", "learning_rate")
     results = [
         Result(
-            run.description(), "finished", wall_time=1.0, learning_rate=[0.3] * 235 * epochs,
-            **{name: list(figures) for name in names},
+            run.description(), "finished", wall_time=1.0,
+            steps={"learning_rate": [0.3] * 235 * epochs},
+            epochs={name: list(figures) for name in names},
         )
         for run in runs
     ]  # fmt: skip

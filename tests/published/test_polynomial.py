@@ -91,11 +91,13 @@ def test_the_graph_gives_the_weights_of_fit():
     rate = parse("ExponentialLR(0.002, gamma=0.5)").per_epoch(STEPS)
 
     model = make_model(5, [4, 4])
-    regression = Regression(model, keras.optimizers.SGD(rate), _polynomial.mean_square)
-    regression.train(x, y, rows[:3])  # to be forgotten
+    regression = Regression(
+        model, keras.optimizers.SGD(rate), _polynomial.mean_square, x, y, batch_size=50
+    )
+    regression.train(rows[:3])  # to be forgotten
     regression.begin(weights)
-    regression.train(x, y, rows[:STEPS])
-    regression.train(x, y, rows[STEPS:])
+    regression.train(rows[:STEPS])
+    regression.train(rows[STEPS:])
 
     plain = make_model(5, [4, 4])
     plain.set_weights(weights)

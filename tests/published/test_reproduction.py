@@ -417,4 +417,4 @@ if __name__ == "__main__":
     assert len(files) == 4
     for name, path in files.items():
         there = json.loads((tmp_path / "dask-compared" / "runs" / name).read_text())
-        assert there["loss"] == json.loads(path.read_text())["loss"]
+        assert there["steps"] == json.loads(path.read_text())["steps"]
