@@ -25,7 +25,7 @@ from keraslr.published._parts import (
     read_data,
 )
 from keraslr.schedules import Schedule, parse
-from keraslr.training import Run, train
+from keraslr.training import Result, Run, train
 
 FIGURES = {"train_loss": "train loss", "train_accuracy": "train acc.", "test_accuracy": "test acc."}
 DIGITS = 3
@@ -147,9 +147,17 @@ def _published_rates() -> dict[tuple[str, str], np.ndarray]:
     }
 
 
-def collapsed(result: dict[str, Any]) -> bool:
-    """Returns whether a run ended no better than guessing: its units died, or it diverged."""
-    return result["status"] == "diverged" or result["train_accuracy"][-1] < _CHANCE
+def collapsed(result: Result | Mapping[str, Any]) -> bool:
+    """Returns whether a run ended no better than guessing: its units died, or it diverged.
+
+    Args:
+        result: Result of a run of ten classes, or its `status` and `train_accuracy` by name.
+    """
+    if isinstance(result, Result):
+        status, accuracy = result.status, result.train_accuracy
+    else:
+        status, accuracy = result["status"], result["train_accuracy"]
+    return status == "diverged" or accuracy[-1] < _CHANCE
 
 
 def _jobs(plan: Plan) -> list[Job]:
