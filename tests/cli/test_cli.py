@@ -159,8 +159,8 @@ def test_a_model_and_data_of_ones_own_are_compared(tmp_path, capsys, monkeypatch
     results = json.loads((tmp_path / "results" / "results.json").read_text())
     assert results["title"].startswith("build on a_recipe, as compiled, batch size 32")
     for model, data, said in (
-        ("a_recipe.py:build", None, "--model must be given with --data"),
-        (None, "a_recipe.py:data", "--data must be given with --model"),
+        ("a_recipe.py:build", None, "--data must be given with --model"),
+        (None, "a_recipe.py:data", "--model must be given with --data"),
         ("a_recipe.py:bild", "a_recipe.py:data", "a_recipe.py has no 'bild'; it has keras, np"),
         ("missing.py:build", "a_recipe.py:data", "there is no file missing.py"),
         ("a_recipe:build", "a_recipe.py:data", "must have the form FILE.py:NAME"),
