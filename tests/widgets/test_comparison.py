@@ -197,7 +197,7 @@ def test_a_blocking_run_ends_with_table_picture_and_files(finished):
     assert [row.finished for row in result.rows()] == [2, 2]
     assert len(finished.picture.chart.loss.lines) == 2
     assert len(finished.picture.chart.loss.collections) == 2  # the bands
-    mean, deviation = result.rows()[1].figures["test_accuracy"]
+    mean, deviation = result.rows()[1].figures["val_accuracy"]
     assert f"{mean:.3f} ± {deviation:.3f}" in text(finished.table)
     assert "published" not in text(finished.table)
     assert "4 of 4 runs done, 4 of them now" in text(finished.message)
@@ -213,9 +213,9 @@ def test_the_results_can_be_downloaded(finished):
     ]  # fmt: skip
     assert [float(row["learning_rate"]) for row in rows[-2:]] == [0.1, 0.05]
     last = finished.comparison.of("falling")[1]
-    assert float(rows[-1]["test_loss"]) == last.test_loss[-1]
+    assert float(rows[-1]["val_loss"]) == last.test_loss[-1]
     plain = json.loads(download(finished, "comparison.json"), parse_constant=pytest.fail)
-    assert plain["runs"][-1]["train_loss"] == last.train_loss
+    assert plain["runs"][-1]["loss"] == last.train_loss
     assert plain["published"] == {}
 
 

@@ -14,6 +14,7 @@ import ipywidgets
 from keraslr._files import with_null
 from keraslr.plotting import line_style
 from keraslr.training import LiveRun
+from keraslr.training._result import RATE
 from widgets.parts._downloads import csv_text, link
 from widgets.parts._panel import columns, dispose
 
@@ -172,22 +173,17 @@ class KeptRuns(ipywidgets.VBox):
 
     def to_csv(self) -> str:
         """Returns all runs as CSV, a line per epoch."""
-        head = (
-            "name", "schedule", "epoch", "train_loss", "train_accuracy", "test_loss",
-            "test_accuracy", "learning_rate", "seconds",
-        )  # fmt: skip
+        records = [kept.live.record() for kept in self.kept]
+        known = dict.fromkeys(name for record in records for name in record.epochs)
+        names = [*(name for name in known if name != RATE), RATE]
         rows: list[tuple[Any, ...]] = []
-        for kept in self.kept:
-            record, result = kept.live.record(), kept.live.result
-            for index, step in enumerate(record.test_steps):
-                rows.append(
-                    (
-                        kept.name.value, kept.schedule, index + 1, record.train_loss[index],
-                        record.train_accuracy[index], record.test_loss[index],
-                        record.test_accuracy[index], float(record.learning_rate[step - 1]),
-                        result.epoch_seconds[index],
-                    )
-                )  # fmt: skip
+        for kept, record in zip(self.kept, records, strict=True):
+            for epoch, seconds in enumerate(record.epoch_seconds):
+                figures = [
+                    record.epochs[name][epoch] if name in record.epochs else "" for name in names
+                ]
+                rows.append((kept.name.value, kept.schedule, epoch + 1, *figures, seconds))
+        head = ("name", "schedule", "epoch", *names, "seconds")
         return csv_text(head, rows)
 
     def _rename(self, kept: KeptRun, change: Any) -> None:

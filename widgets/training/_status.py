@@ -21,7 +21,7 @@ def status(live: LiveRun, waiting: int) -> str:
         epoch = min(progress.steps_done // live.steps_per_epoch + 1, epochs)
         parts.append(f"epoch {epoch} of {epochs}")
         if progress.examples_per_second:
-            parts.append(f"{progress.examples_per_second:,.0f} images/s")
+            parts.append(f"{progress.examples_per_second:,.0f} examples/s")
         if live.under_way and progress.seconds_left is not None:
             parts.append(f"{progress.seconds_left:.0f} s left")
         if live.result.learning_rate:
