@@ -24,7 +24,7 @@ TABS: Mapping[str, Callable[[App], Panel]] = MappingProxyType(
         "Schedules": lambda app: app.schedule_panel,
         "Advice": lambda app: AdvicePanel(app.schedule_panel, app.show_schedule),
         "Descent": lambda app: DescentPanel(schedule_panel=app.schedule_panel),
-        "Training": lambda app: TrainingPanel(app.schedule_panel),
+        "Training": lambda app: TrainingPanel(schedule_panel=app.schedule_panel),
         "Comparison": lambda app: ComparisonPanel(schedule_panel=app.schedule_panel),
         "Smoothing": lambda app: SmoothingPanel(),
     }

@@ -16,29 +16,29 @@ _NOTHING = np.empty(0)
 class TrainingChart(Chart):
     """Loss and another figure side by side, and the rate below: a colour a run.
 
-    Lines are of training, points of the validation data; the planned rate is broken.
+    Lines are of training, points of the validation data; the planned rate is broken. Without
+    another figure the loss takes the whole width.
 
     Args:
-        figure: Name of the other figure, without "val_".
-        validation: Word for the data of the points.
+        figure: Name of the other figure, without "val_"; "" for none.
+        validation: Word for the data of the points; "" if there are none.
     """
 
     def __init__(self, figure: str = "accuracy", validation: str = "test"):
         super().__init__((8.6, 5.4))
-        self._figure = ""
-        grid = self.figure.add_gridspec(2, 2, height_ratios=(3, 2), hspace=0.34, wspace=0.24)
-        self.loss = self.figure.add_subplot(grid[0, 0])
-        self.metric = self.figure.add_subplot(grid[0, 1])
-        self.rate = self.figure.add_subplot(grid[1, :])
+        self._figure: str | None = None
+        self._grid = self.figure.add_gridspec(2, 2, height_ratios=(3, 2), hspace=0.34, wspace=0.24)
+        self.loss = self.figure.add_subplot(self._grid[0, 0])
+        self.metric = self.figure.add_subplot(self._grid[0, 1])
+        self.rate = self.figure.add_subplot(self._grid[1, :])
         tidy(self.loss, "", "loss")
         tidy(self.metric, "", "")
         tidy(self.rate, "epoch", "learning rate")
         self._choose(figure)
+        data = f"line: training, points: {validation}" if validation else "training"
         for axes, what in (
-            (self.loss, f"line: training, points: {validation}"),
-            (self.metric, f"line: training, points: {validation}"),
-            (self.rate, "line: applied, broken: planned"),
-        ):
+            (self.loss, data), (self.metric, data), (self.rate, "line: applied, broken: planned"),
+        ):  # fmt: skip
             axes.set_title(what, fontsize=8.5, color="#555555", loc="right", pad=3)
 
     def _choose(self, figure: str) -> None:
@@ -46,6 +46,8 @@ class TrainingChart(Chart):
             self._figure, self._frame = figure, None
             self.metric.set_ylabel(figure.replace("_", " "))
             self.metric.set_ylim(0, 1)
+            self.metric.set_visible(bool(figure))
+            self.loss.set_subplotspec(self._grid[0, 0] if figure else self._grid[0, :])
 
     def draw(
         self,
@@ -61,7 +63,7 @@ class TrainingChart(Chart):
             curves: The runs.
             epochs: Where the time axes end.
             log: Whether the rate's axis is logarithmic.
-            figure: Name of the other figure from now on; None for the one before.
+            figure: Name of the other figure from now on, "" for none; None for the one before.
         """
         with LOCK:
             if figure is not None:
@@ -99,7 +101,7 @@ class TrainingChart(Chart):
             high = min(losses.max(), max(most, losses[0])) if len(losses) else most
             self.loss.set_ylim(0, 1.05 * max(high, 1e-6))
         values = _finite([each.metric for each in curves] + [each.test_metric for each in curves])
-        if not is_share(self._figure) and len(values):
+        if len(values) and not is_share(self._figure or ""):
             self.metric.set_ylim(*_around(values))
         rates = _finite([each.rate for each in curves] + [each.planned for each in curves])
         positive = rates[rates > 0]

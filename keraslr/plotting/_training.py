@@ -27,7 +27,8 @@ class ComparisonChart(Chart):
 
     Args:
         size: Width and height in inches.
-        figure: Name of the other figure, such as "val_accuracy".
+        figure: Name of the other figure, such as "val_accuracy"; "" for none, which leaves rate and
+            loss the width.
     """
 
     def __init__(self, size: tuple[float, float] = (8.6, 4.1), figure: str = "val_accuracy"):
@@ -49,6 +50,7 @@ class ComparisonChart(Chart):
             axes.tick_params(labelsize=self._font - 1)
             axes.xaxis.set_major_locator(MaxNLocator(4, integer=True, steps=(1, 2, 5, 10)))
             self._linear(axes)
+        self._choose(figure)
         self._notes = [
             axes.text(
                 0.5, 0.5, "", transform=axes.transAxes, ha="center", va="center", color="#777777",
@@ -74,11 +76,10 @@ class ComparisonChart(Chart):
                 the colours. By default the order is that of `curves`.
             note: Text in axes without a line.
             log: Whether the axis of the loss is logarithmic, if no loss is negative.
-            figure: Name of the other figure from now on; None for the one before.
+            figure: Name of the other figure from now on, "" for none; None for the one before.
         """
         if figure is not None and figure != self._figure:
-            self._figure, self._frame = figure, None
-            self.metric.set_ylabel(label(figure), fontsize=self._font)
+            self._choose(figure)
         plans = {name: (summary, per_epoch) for name, summary, per_epoch in planned}
         names = list(plans) or list(curves)
         with LOCK:
@@ -106,6 +107,17 @@ class ComparisonChart(Chart):
             if names != self._names:
                 self._names = names
                 self.arrange(names)
+
+    def _choose(self, figure: str) -> None:
+        with LOCK:
+            self._figure, self._frame, self._behind = figure, None, None
+            self.metric.set_ylabel(label(figure) if figure else "", fontsize=self._font)
+            self.metric.set_visible(bool(figure))
+            shown = (self.rate, self.loss, self.metric)[: 3 if figure else 2]
+            grid = self.figure.add_gridspec(1, len(shown))
+            for index, axes in enumerate(shown):
+                axes.set_subplotspec(grid[0, index])
+            self.arrange(self._names)
 
     def _figures(self, curve: Curve, style: Mapping[str, Any]) -> None:
         marked = {"marker": "o", "markersize": 3} if len(curve.epochs) <= _MARKED else {}
@@ -174,6 +186,7 @@ class ComparisonChart(Chart):
             for old in list(self.figure.legends):
                 old.remove()
             width, height = self.figure.get_size_inches()
+            columns = 3 if self._figure else 2
             size = self._font - 0.5
             rows = 0
             if labels:
@@ -191,7 +204,7 @@ class ComparisonChart(Chart):
                 left=0.78 / width, right=1 - 0.12 / width,
                 top=1 - margins.get("top", 0.12) / height,
                 bottom=(0.6 + 0.22 * rows) / height,
-                wspace=0.85 / ((width - 0.9 - 2 * 0.85) / 3),
+                wspace=0.85 * columns / (width - 0.9 - (columns - 1) * 0.85),
             )  # fmt: skip
 
 
