@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
 
 from keraslr._chart_data import TrainingCurve, is_share
 from keraslr.plotting._chart import Chart
@@ -22,10 +23,12 @@ class TrainingChart(Chart):
     Args:
         figure: Name of the other figure, without "val_"; "" for none.
         validation: Word for the data of the points; "" if there are none.
+        loss: Whether there is a loss; without one the other figure takes the whole width.
     """
 
-    def __init__(self, figure: str = "accuracy", validation: str = "test"):
+    def __init__(self, figure: str = "accuracy", validation: str = "test", loss: bool = True):
         super().__init__((8.6, 5.4))
+        self._has_loss = loss
         self._figure: str | None = None
         self._grid = self.figure.add_gridspec(2, 2, height_ratios=(3, 2), hspace=0.34, wspace=0.24)
         self.loss = self.figure.add_subplot(self._grid[0, 0])
@@ -34,6 +37,8 @@ class TrainingChart(Chart):
         tidy(self.loss, "", "loss")
         tidy(self.metric, "", "")
         tidy(self.rate, "epoch", "learning rate")
+        for axes in (self.loss, self.metric, self.rate):
+            _short_ticks(axes)
         self._choose(figure)
         data = f"line: training, points: {validation}" if validation else "training"
         for axes, what in (
@@ -46,8 +51,11 @@ class TrainingChart(Chart):
             self._figure, self._frame = figure, None
             self.metric.set_ylabel(figure.replace("_", " "))
             self.metric.set_ylim(0, 1)
+            both = bool(figure) and self._has_loss
             self.metric.set_visible(bool(figure))
-            self.loss.set_subplotspec(self._grid[0, 0] if figure else self._grid[0, :])
+            self.loss.set_visible(self._has_loss or not figure)
+            self.loss.set_subplotspec(self._grid[0, 0] if both else self._grid[0, :])
+            self.metric.set_subplotspec(self._grid[0, 1] if both else self._grid[0, :])
 
     def draw(
         self,
@@ -109,12 +117,19 @@ class TrainingChart(Chart):
             self.rate.set_yscale("log")
             self.rate.set_ylim(positive.min() / 1.5, positive.max() * 1.5)
         else:
-            self.rate.set_yscale("linear")
+            if self.rate.get_yscale() != "linear":
+                self.rate.set_yscale("linear")
+                _short_ticks(self.rate)
             self.rate.set_ylim(0, 1.08 * positive.max() if len(positive) else 1)
 
     def arrange(self, labels: Sequence[str] = (), **_: float) -> None:
         """Sets the margins as `Chart.arrange` does, for axes in two rows."""
-        super().arrange(labels, left=0.75, top=0.3)
+        super().arrange(labels, left=0.82, top=0.3)
+
+
+def _short_ticks(axes: Axes) -> None:
+    """Writes small and large numbers with a common power of ten, for which there is room."""
+    axes.ticklabel_format(axis="y", scilimits=(-3, 4), useMathText=True)
 
 
 def _around(values: np.ndarray) -> tuple[float, float]:

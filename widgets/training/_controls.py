@@ -41,8 +41,7 @@ class TrainingControls(WorkingPanel):
         self.seed = size_control("seed", seed)
         metrics = metrics_of(self.subject.figures)
         self.metric = ipywidgets.Dropdown(
-            options=[(name.replace("_", " "), name) for name in metrics],
-            description="metric", style={"description_width": "60px"},
+            options=metrics, description="metric", style={"description_width": "60px"},
             layout={"width": "300px", "max_width": "100%"},
         )  # fmt: skip
         if len(metrics) < 2:
@@ -126,7 +125,8 @@ class TrainingControls(WorkingPanel):
             rates=(1e-5, 1.0), model="a new copy of the model",
         )  # fmt: skip
         words = "validation" if self.subject.has_validation else ""
-        self.picture = TrainingPicture(self.metric.value or "", words)
+        loss = "loss" in self.subject.figures
+        self.picture = TrainingPicture(self.metric.value or "", words, loss=loss)
         self.runs = KeptRuns(on_kept, {name: name for name in self.subject.figures})
 
     def _arranged_tabs(self, schedule: ipywidgets.Widget) -> ipywidgets.Tab:

@@ -31,12 +31,15 @@ class TrainingPicture(Picture):
     Args:
         figure: Name of the other figure, without "val_"; "" for none.
         validation: Word for the validation data; "" if there are none.
+        loss: Whether there is a loss.
     """
 
     chart: TrainingChart
 
-    def __init__(self, figure: str = "accuracy", validation: str = "test") -> None:
-        super().__init__(TrainingChart(figure, validation))
+    def __init__(
+        self, figure: str = "accuracy", validation: str = "test", *, loss: bool = True
+    ) -> None:
+        super().__init__(TrainingChart(figure, validation, loss))
         self._figure = figure
         self._drawn_at = self._drawing_took = 0.0
 
@@ -100,13 +103,13 @@ def run_curve(kept: KeptRun, figure: str) -> TrainingCurve:
         return np.asarray(record.epochs.get(f"val_{name}", np.full(len(tests), np.nan)))
 
     planned = kept.planned
-    at = _some(record.steps_done)
-    ahead = _some(len(planned))
+    at, ahead = _some(record.steps_done), _some(len(planned))
+    rates = np.asarray(record.learning_rate, float)
     return TrainingCurve(
         kept.name.value, kept.style, thinned(steps, steps)[0], training("loss"), training(figure),
         tests, validation("loss"), validation(figure),
-        at / per_epoch + begin, np.asarray(record.learning_rate)[at],
-        ahead / per_epoch + begin, planned[ahead],
+        *_to_the_end(at / per_epoch + begin, rates[at], 1 / per_epoch),
+        *_to_the_end(ahead / per_epoch + begin, planned[ahead], 1 / per_epoch),
     )  # fmt: skip
 
 
@@ -133,8 +136,15 @@ def plan_curve(
     elif steps_per_epoch is not None:
         rates = _rates(schedule, epochs * steps_per_epoch)
         at = _some(len(rates))
-        times, rates = at / steps_per_epoch, rates[at]
+        times, rates = _to_the_end(at / steps_per_epoch, rates[at], 1 / steps_per_epoch)
     return TrainingCurve("next run", style, planned_times=times, planned=rates)
+
+
+def _to_the_end(times: np.ndarray, rates: np.ndarray, step: float) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the rates with the end of the last step, until which its rate is applied."""
+    if not len(times):
+        return times, rates
+    return np.append(times, times[-1] + step), np.append(rates, rates[-1])
 
 
 # Kept, because Keras's own schedules take a step at a time.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 
-from keraslr._chart_data import label, usual_figure
+from keraslr._chart_data import usual_figure
 from widgets.parts._panel import ERROR, GOOD, PLAIN
 from widgets.training._runs import KeptRun
 
@@ -51,10 +51,9 @@ def end(kept: KeptRun) -> tuple[list[str], str]:
     if not epochs:
         return [f"{name} {live.state} before its first epoch ended.", *note], PLAIN
     figure = usual_figure(result.epochs) or "loss"
-    words = "test accuracy" if kept.is_of_images else label(figure)
-    reached = f"{words} {result.epochs[figure][-1]:.4g}" if figure in result.epochs else "done"
+    reached = f"{figure} {result.epochs[figure][-1]:.4g}" if figure in result.epochs else "done"
     if kept.is_of_images:
-        reached = f"{words} {result.test_accuracy[-1]:.4f}"
+        reached = f"test accuracy {result.test_accuracy[-1]:.4f}"
     said = (
         f"{name} {live.state}: {reached} after {epochs} {'epoch' if epochs == 1 else 'epochs'}, "
         f"{result.wall_time:.0f} s on {result.device}."
