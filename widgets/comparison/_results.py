@@ -27,17 +27,33 @@ _SMALL = '<div style="line-height: 1.45; font-size: 12px">{}</div>'
 
 
 def plan_in_words(
-    schedules: Mapping[str, PerEpoch], epochs: int, seeds: int, optimizer: str
+    schedules: Mapping[str, PerEpoch],
+    epochs: int,
+    seeds: int,
+    optimizer: str,
+    *,
+    counted: bool = True,
 ) -> list[str]:
-    """Returns lines that say how much is to be trained, and what `check` finds."""
+    """Returns lines that say how much is to be trained, and what `check` finds.
+
+    Args:
+        schedules: The schedules, by name.
+        epochs: Epochs of a run.
+        seeds: Runs of each schedule.
+        optimizer: Name of the optimizer's class.
+        counted: Whether the steps of an epoch are those of the data.
+    """
     per_epoch = next(iter(schedules.values())).steps_per_epoch
     steps, runs = epochs * per_epoch, len(schedules) * seeds
     each = "each " if runs > 1 else ""
     plan = (
         f"{_count(runs, 'run')} ({_count(len(schedules), 'schedule')}, {_count(seeds, 'seed')}), "
-        f"{each}of {_count(epochs, 'epoch')} of {_count(per_epoch, 'step')}: "
-        f"{_count(runs * steps, 'step')} in all."
+        f"{each}of {_count(epochs, 'epoch')}"
     )
+    if counted:
+        plan += f" of {_count(per_epoch, 'step')}: {_count(runs * steps, 'step')} in all."
+    else:
+        plan += ", whose steps the first run counts."
     lines = [plan]
     peak = max(summarize(schedule, steps).peak for schedule in schedules.values())
     if optimizer != "SGD" and peak > _SGD_RATE:
@@ -109,7 +125,9 @@ def duration(seconds: float) -> str:
 
 def no_better_than_guessing(comparison: Comparison) -> str:
     """Returns a sentence about the networks that learned nothing; "" if all learned."""
-    said = []
+    said: list[str] = []
+    if comparison.runs[0].problem is not None:
+        return ""  # only of ten classes it is known what guessing gives
     for name in comparison.names:
         runs = comparison.of(name)
         dead = sum(
