@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.axes import Axes
 
 from keraslr._chart_data import TrainingCurve, is_share
 from keraslr.plotting._chart import Chart
-from keraslr.plotting._style import LOCK, line_style, tidy
+from keraslr.plotting._style import LOCK, line_style, short_ticks, tidy
 
 _NOTHING = np.empty(0)
 
@@ -38,7 +37,7 @@ class TrainingChart(Chart):
         tidy(self.metric, "", "")
         tidy(self.rate, "epoch", "learning rate")
         for axes in (self.loss, self.metric, self.rate):
-            _short_ticks(axes)
+            short_ticks(axes)
         self._choose(figure)
         data = f"line: training, points: {validation}" if validation else "training"
         for axes, what in (
@@ -119,17 +118,12 @@ class TrainingChart(Chart):
         else:
             if self.rate.get_yscale() != "linear":
                 self.rate.set_yscale("linear")
-                _short_ticks(self.rate)
+                short_ticks(self.rate)
             self.rate.set_ylim(0, 1.08 * positive.max() if len(positive) else 1)
 
     def arrange(self, labels: Sequence[str] = (), **_: float) -> None:
         """Sets the margins as `Chart.arrange` does, for axes in two rows."""
         super().arrange(labels, left=0.82, top=0.3)
-
-
-def _short_ticks(axes: Axes) -> None:
-    """Writes small and large numbers with a common power of ten, for which there is room."""
-    axes.ticklabel_format(axis="y", scilimits=(-3, 4), useMathText=True)
 
 
 def _around(values: np.ndarray) -> tuple[float, float]:

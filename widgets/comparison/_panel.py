@@ -128,7 +128,7 @@ class ComparisonPanel(WorkingPanel):
             self.epochs.value,
         )  # fmt: skip
         self._make_bar()
-        self._chart = ComparisonChart(figure=self.figure.value or "")
+        self._chart = ComparisonChart(figure=self.figure.value or "", loss=self.subject.has_loss)
         self.picture = Picture(self._chart)
         self.table = ipywidgets.HTML(layout={"width": "100%"})
         self.links = ipywidgets.HTML(layout={"width": "100%"})

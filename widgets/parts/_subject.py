@@ -58,6 +58,11 @@ class Subject:
         """Whether there are data to validate on."""
         return any(name.startswith("val_") for name in self.figures)
 
+    @property
+    def has_loss(self) -> bool:
+        """Whether the model reports a loss; one with a `train_step` of its own may not."""
+        return "loss" in self.figures
+
     def steps(self, batch_size: int) -> int | None:
         """Returns the steps of an epoch of one's own problem; None while nobody has counted."""
         if self.problem is None:

@@ -125,8 +125,7 @@ class TrainingControls(WorkingPanel):
             rates=(1e-5, 1.0), model="a new copy of the model",
         )  # fmt: skip
         words = "validation" if self.subject.has_validation else ""
-        loss = "loss" in self.subject.figures
-        self.picture = TrainingPicture(self.metric.value or "", words, loss=loss)
+        self.picture = TrainingPicture(self.metric.value or "", words, loss=self.subject.has_loss)
         self.runs = KeptRuns(on_kept, {name: name for name in self.subject.figures})
 
     def _arranged_tabs(self, schedule: ipywidgets.Widget) -> ipywidgets.Tab:
