@@ -1,4 +1,4 @@
-"""`keraslr compare`: the LeNet under several schedules."""
+"""`keraslr compare`: the LeNet, or a model of one's own, under several schedules."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from keraslr import published
+from keraslr import problems, published
 from keraslr.cli._arguments import (
     UsageError,
     add_dask,
@@ -18,11 +18,13 @@ from keraslr.cli._arguments import (
     dask_executor,
     strategy_schedule,
 )
+from keraslr.cli._own_problem import add_own_problem, own_problem
 from keraslr.schedules import Schedule, parse
 
 # The published batch size; with it, the digits would have six steps per epoch.
 _BATCH_SIZE = 256
 _DIGITS_BATCH_SIZE = 16
+_OWN_BATCH_SIZE = 32
 
 
 def add_compare(commands: Any) -> None:
@@ -30,9 +32,10 @@ def add_compare(commands: Any) -> None:
     command = commands.add_parser(
         "compare",
         allow_abbrev=False,
-        help="train the LeNet under several schedules and compare",
-        description="Trains the LeNet under each schedule with each seed, and prints a table. "
-        "After an interruption the same command does only the missing runs.",
+        help="train the LeNet, or a model of one's own, under several schedules and compare",
+        description="Trains the LeNet, or the model of --model on the data of --data, under each "
+        "schedule with each seed, and prints a table. After an interruption the same command does "
+        "only the missing runs.",
     )
     command.add_argument(
         "--schedules",
@@ -49,9 +52,11 @@ def add_compare(commands: Any) -> None:
         "--seeds", type=count, default=1, help="number of seeds; default: %(default)s"
     )
     add_dataset(command)
+    add_own_problem(command)
     command.add_argument(
         "--batch-size", type=count,
-        help=f"examples per step; default: {_BATCH_SIZE}, or {_DIGITS_BATCH_SIZE} for the digits",
+        help=f"examples per step; default: {_BATCH_SIZE}, {_DIGITS_BATCH_SIZE} for the digits, or "
+        "32 with --model",
     )  # fmt: skip
     command.add_argument(
         "--clock", choices=("epoch", "step"), default="epoch",
@@ -96,17 +101,21 @@ def _named_schedules(texts: Sequence[str]) -> dict[str, Schedule]:
 def _compare(options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
-    from keraslr import _tables, comparison, datasets
+    from keraslr import _tables, comparison
     from keraslr.training import Run
 
     schedules = _named_schedules(options.schedules)
-    data = datasets.load(options.dataset)
-    if data.substitute:
-        print(data.note)
-    batch_size = options.batch_size or (
-        _DIGITS_BATCH_SIZE if data.name == "digits" else _BATCH_SIZE
-    )
-    steps_per_epoch = -(-len(data.x_train) // batch_size)
+    problem = own_problem(options)
+    what, batch_size = {"problem": problem}, options.batch_size or _OWN_BATCH_SIZE
+    if problem is None:
+        problem = problems.load(options.dataset)
+        if problem.substitute:
+            print(problem.note)
+        what = {"dataset": problem.name}
+        batch_size = options.batch_size or (
+            _DIGITS_BATCH_SIZE if problem.name == "digits" else _BATCH_SIZE
+        )
+    steps_per_epoch = problem.counted_steps(batch_size)
     with contextlib.ExitStack() as stack:
         if options.dask is None:
             where = {"jobs": options.jobs or "auto", "threads": options.threads}
@@ -128,7 +137,7 @@ def _compare(options: argparse.Namespace) -> int:
             schedules,
             epochs=options.epochs,
             seeds=options.seeds,
-            dataset=data.name,
+            **what,
             batch_size=batch_size,
             clock=options.clock,
             output=options.output,

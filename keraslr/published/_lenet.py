@@ -25,9 +25,10 @@ from keraslr.published._parts import (
     read_data,
 )
 from keraslr.schedules import Schedule, parse
-from keraslr.training import Run, train
+from keraslr.training import Result, Run, train
 
 FIGURES = {"train_loss": "train loss", "train_accuracy": "train acc.", "test_accuracy": "test acc."}
+_KEPT = ("status", *FIGURES, "test_loss", "wall_time", "device", "versions")
 DIGITS = 3
 _QUICK_EPOCHS = 5
 _EXAMPLES = 60_000
@@ -63,9 +64,7 @@ def lenet_run(
     )
     if result.status == "interrupted":
         raise KeyboardInterrupt
-    kept = ("status", *FIGURES, "test_loss", "wall_time", "device", "versions")
-    plain = {name: getattr(result, name) for name in kept}
-    return plain | {"learning_rate": result.learning_rate[::steps_per_epoch]}
+    return _plain(result) | {"learning_rate": result.learning_rate[::steps_per_epoch]}
 
 
 def lenet_schedules(way: str = "as meant") -> dict[str, Schedule]:
@@ -147,9 +146,23 @@ def _published_rates() -> dict[tuple[str, str], np.ndarray]:
     }
 
 
-def collapsed(result: dict[str, Any]) -> bool:
-    """Returns whether a run ended no better than guessing: its units died, or it diverged."""
-    return result["status"] == "diverged" or result["train_accuracy"][-1] < _CHANCE
+def collapsed(result: Result | Mapping[str, Any]) -> bool:
+    """Returns whether a run ended no better than guessing: its units died, or it diverged.
+
+    Args:
+        result: Result of a run of ten classes, or what `lenet_run` returned.
+    """
+    plain = _plain(result)
+    return plain["status"] == "diverged" or plain["train_accuracy"][-1] < _CHANCE
+
+
+def _plain(result: Result | Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the figures of a result as `lenet_run` returns them; also of a result's `vars`."""
+    if not isinstance(result, Result):
+        if "steps" not in result:
+            return dict(result)
+        result = Result(**result)
+    return {name: getattr(result, name) for name in _KEPT}
 
 
 def _jobs(plan: Plan) -> list[Job]:
@@ -196,6 +209,7 @@ def _of(results: Results, schedule: str, initialization: str) -> list[dict[str, 
 
 def _findings(plan: Plan, results: Results) -> Findings:
     data = read_data("lenet")
+    results = [(job, _plain(result)) for job, result in results]
     compared = not (plan.quick or plan.substitute)
     lines: list[Line] = []
     statements: list[Statement] = []

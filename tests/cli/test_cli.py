@@ -126,8 +126,54 @@ def test_compare_says_what_it_found(tmp_path, capsys):
     assert "%" in printed.err  # the progress bar
     results = json.loads((tmp_path / "results.json").read_text())
     assert [row["name"] for row in results["table"]] == ["constant", "mine", "one cycle"]
-    assert all(0 < row["figures"]["test_accuracy"][0] <= 1 for row in results["table"])
+    assert all(0 < row["figures"]["val_accuracy"][0] <= 1 for row in results["table"])
     assert (tmp_path / "comparison.png").read_bytes().startswith(b"\x89PNG")
+
+
+RECIPE = """
+import keras
+import numpy as np
+
+def build():
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+    model.compile("adam", "mse")
+    return model
+
+def data():
+    x = np.random.default_rng(0).normal(size=(40, 3))
+    return x, x.sum(1), (x[:8], x[:8].sum(1))
+
+four = (1, 2, 3, 4)
+"""
+
+
+def test_a_model_and_data_of_ones_own_are_compared(tmp_path, capsys, monkeypatch):
+    (tmp_path / "a_recipe.py").write_text(RECIPE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setenv("PYTHONPATH", "")
+    command = ["compare", "--model", "a_recipe.py:build", "--data", "a_recipe.py:data", "--epochs",
+               "2", "--jobs", "1", "--schedules", "mine=StepLR(0.3, step_size=1)"]  # fmt: skip
+    assert keraslr(*command) == 0
+    assert "val_loss" in capsys.readouterr().out
+    results = json.loads((tmp_path / "results" / "results.json").read_text())
+    assert results["title"].startswith("build on a_recipe, as compiled, batch size 32")
+    for model, data, said in (
+        ("a_recipe.py:build", None, "--data must be given with --model"),
+        (None, "a_recipe.py:data", "--model must be given with --data"),
+        ("a_recipe.py:bild", "a_recipe.py:data", "a_recipe.py has no 'bild'; it has keras, np"),
+        ("missing.py:build", "a_recipe.py:data", "there is no file missing.py"),
+        ("a_recipe:build", "a_recipe.py:data", "must have the form FILE.py:NAME"),
+        ("a_recipe.py:build", "a_recipe.py:four", "it has a tuple of 4"),
+        ("a_recipe.py:data", "a_recipe.py:data", "returns a keras.Model"),
+    ):
+        given = [("--model", model), ("--data", data)]
+        arguments = [text for pair in given if pair[1] for text in pair]
+        assert keraslr("compare", *arguments) == 2
+        assert said in capsys.readouterr().err
+    (tmp_path / "json.py").write_text(RECIPE)
+    assert keraslr("compare", "--model", "json.py:build", "--data", "json.py:data") == 2
+    assert "json.py has the name of another module" in capsys.readouterr().err
 
 
 HELD = """
