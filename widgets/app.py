@@ -12,6 +12,7 @@ from widgets.advice import AdvicePanel
 from widgets.comparison import ComparisonPanel
 from widgets.descent import DescentPanel
 from widgets.parts._panel import Panel, guarded
+from widgets.parts._subject import subject_of
 from widgets.schedule import SchedulePanel
 from widgets.smoothing import SmoothingPanel
 from widgets.training import TrainingPanel
@@ -24,8 +25,8 @@ TABS: Mapping[str, Callable[[App], Panel]] = MappingProxyType(
         "Schedules": lambda app: app.schedule_panel,
         "Advice": lambda app: AdvicePanel(app.schedule_panel, app.show_schedule),
         "Descent": lambda app: DescentPanel(schedule_panel=app.schedule_panel),
-        "Training": lambda app: TrainingPanel(app.schedule_panel),
-        "Comparison": lambda app: ComparisonPanel(schedule_panel=app.schedule_panel),
+        "Training": lambda app: TrainingPanel(app.problem, schedule_panel=app.schedule_panel),
+        "Comparison": lambda app: ComparisonPanel(app.problem, schedule_panel=app.schedule_panel),
         "Smoothing": lambda app: SmoothingPanel(),
     }
 )
@@ -39,13 +40,48 @@ class App(Panel):
     Attributes:
         schedule_panel: The panel of the first tab.
         panels: The panels made so far, by title.
+        problem: What is trained and compared; None for images.
+
+    Args:
+        problem: A `keraslr.Problem`; a compiled Keras model or a function that builds one, with
+            `x`; or "auto", "fashion_mnist" or "digits" for the LeNet on these images. None for
+            the LeNet on the images that each panel begins with.
+        x, y: Data of a model, as `fit` takes them; see `keraslr.Problem`.
+        model: The model as a keyword.
+        sample_weight, validation_data, validation_split, steps_per_epoch, validation_steps: The
+            other data of a model; see `keraslr.Problem`.
+
+    Raises:
+        TypeError, ValueError: An argument is wrong, or the model does not fit the data; the error
+            names it.
     """
 
     dom_class = "keraslr-app"
     schedule_panel: SchedulePanel
+    problem: Any
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        problem: Any = None,
+        x: Any = None,
+        y: Any = None,
+        *,
+        model: Any = None,
+        sample_weight: Any = None,
+        validation_data: Any = None,
+        validation_split: float = 0.0,
+        steps_per_epoch: int | None = None,
+        validation_steps: int | None = None,
+    ) -> None:
         super().__init__()
+        data = {
+            "y": y, "sample_weight": sample_weight, "validation_data": validation_data,
+            "validation_split": validation_split, "steps_per_epoch": steps_per_epoch,
+            "validation_steps": validation_steps,
+        }  # fmt: skip
+        # Now, so that a mistake is said here and not in a tab.
+        subject = subject_of(problem, x, data, model=model)
+        self.problem = problem if isinstance(problem, str) else subject.problem
         self.panels: dict[str, Panel] = {}
         self.at_close(self._close_panels)
         self.schedule_panel = SchedulePanel()

@@ -96,7 +96,7 @@ class Chart:
                 self._frame = frame
                 self._background = self.canvas.copy_from_bbox(self.figure.bbox)
             for axes in self.figure.axes:
-                for artist in (*axes.lines, axes.title):
+                for artist in (*axes.lines, axes.title) if axes.get_visible() else ():
                     axes.draw_artist(artist)
             return encoded(np.asarray(self.canvas.buffer_rgba()))
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from keraslr._chart_data import TrainingCurve, is_share
 from keraslr.plotting._chart import Chart
-from keraslr.plotting._style import LOCK, line_style, tidy
+from keraslr.plotting._style import LOCK, line_style, short_ticks, tidy
 
 _NOTHING = np.empty(0)
 
@@ -16,29 +16,33 @@ _NOTHING = np.empty(0)
 class TrainingChart(Chart):
     """Loss and another figure side by side, and the rate below: a colour a run.
 
-    Lines are of training, points of the validation data; the planned rate is broken.
+    Lines are of training, points of the validation data; the planned rate is broken. Without
+    another figure the loss takes the whole width.
 
     Args:
-        figure: Name of the other figure, without "val_".
-        validation: Word for the data of the points.
+        figure: Name of the other figure, without "val_"; "" for none.
+        validation: Word for the data of the points; "" if there are none.
+        loss: Whether there is a loss; without one the other figure takes the whole width.
     """
 
-    def __init__(self, figure: str = "accuracy", validation: str = "test"):
+    def __init__(self, figure: str = "accuracy", validation: str = "test", loss: bool = True):
         super().__init__((8.6, 5.4))
-        self._figure = ""
-        grid = self.figure.add_gridspec(2, 2, height_ratios=(3, 2), hspace=0.34, wspace=0.24)
-        self.loss = self.figure.add_subplot(grid[0, 0])
-        self.metric = self.figure.add_subplot(grid[0, 1])
-        self.rate = self.figure.add_subplot(grid[1, :])
+        self._has_loss = loss
+        self._figure: str | None = None
+        self._grid = self.figure.add_gridspec(2, 2, height_ratios=(3, 2), hspace=0.34, wspace=0.24)
+        self.loss = self.figure.add_subplot(self._grid[0, 0])
+        self.metric = self.figure.add_subplot(self._grid[0, 1])
+        self.rate = self.figure.add_subplot(self._grid[1, :])
         tidy(self.loss, "", "loss")
         tidy(self.metric, "", "")
         tidy(self.rate, "epoch", "learning rate")
+        for axes in (self.loss, self.metric, self.rate):
+            short_ticks(axes)
         self._choose(figure)
+        data = f"line: training, points: {validation}" if validation else "training"
         for axes, what in (
-            (self.loss, f"line: training, points: {validation}"),
-            (self.metric, f"line: training, points: {validation}"),
-            (self.rate, "line: applied, broken: planned"),
-        ):
+            (self.loss, data), (self.metric, data), (self.rate, "line: applied, broken: planned"),
+        ):  # fmt: skip
             axes.set_title(what, fontsize=8.5, color="#555555", loc="right", pad=3)
 
     def _choose(self, figure: str) -> None:
@@ -46,6 +50,11 @@ class TrainingChart(Chart):
             self._figure, self._frame = figure, None
             self.metric.set_ylabel(figure.replace("_", " "))
             self.metric.set_ylim(0, 1)
+            both = bool(figure) and self._has_loss
+            self.metric.set_visible(bool(figure))
+            self.loss.set_visible(self._has_loss or not figure)
+            self.loss.set_subplotspec(self._grid[0, 0] if both else self._grid[0, :])
+            self.metric.set_subplotspec(self._grid[0, 1] if both else self._grid[0, :])
 
     def draw(
         self,
@@ -61,7 +70,7 @@ class TrainingChart(Chart):
             curves: The runs.
             epochs: Where the time axes end.
             log: Whether the rate's axis is logarithmic.
-            figure: Name of the other figure from now on; None for the one before.
+            figure: Name of the other figure from now on, "" for none; None for the one before.
         """
         with LOCK:
             if figure is not None:
@@ -99,7 +108,7 @@ class TrainingChart(Chart):
             high = min(losses.max(), max(most, losses[0])) if len(losses) else most
             self.loss.set_ylim(0, 1.05 * max(high, 1e-6))
         values = _finite([each.metric for each in curves] + [each.test_metric for each in curves])
-        if not is_share(self._figure) and len(values):
+        if len(values) and not is_share(self._figure or ""):
             self.metric.set_ylim(*_around(values))
         rates = _finite([each.rate for each in curves] + [each.planned for each in curves])
         positive = rates[rates > 0]
@@ -107,12 +116,14 @@ class TrainingChart(Chart):
             self.rate.set_yscale("log")
             self.rate.set_ylim(positive.min() / 1.5, positive.max() * 1.5)
         else:
-            self.rate.set_yscale("linear")
+            if self.rate.get_yscale() != "linear":
+                self.rate.set_yscale("linear")
+                short_ticks(self.rate)
             self.rate.set_ylim(0, 1.08 * positive.max() if len(positive) else 1)
 
     def arrange(self, labels: Sequence[str] = (), **_: float) -> None:
         """Sets the margins as `Chart.arrange` does, for axes in two rows."""
-        super().arrange(labels, left=0.75, top=0.3)
+        super().arrange(labels, left=0.82, top=0.3)
 
 
 def _around(values: np.ndarray) -> tuple[float, float]:

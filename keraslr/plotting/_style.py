@@ -44,6 +44,11 @@ def tidy(axes: Axes, x: str, y: str) -> None:
     axes.margins(x=0.02)
 
 
+def short_ticks(axes: Axes) -> None:
+    """Writes small and large numbers with a common power of ten, for which there is room."""
+    axes.ticklabel_format(axis="y", scilimits=(-3, 4), useMathText=True)
+
+
 def roomy(high: float) -> float:
     """Returns an axis limit above `high` that seldom changes while `high` moves."""
     if high <= 0:

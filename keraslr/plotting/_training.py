@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 
 from keraslr._chart_data import Curve, RangeTestCurve, Series, label, usual_figure
 from keraslr.plotting._chart import Chart
-from keraslr.plotting._style import COLOURS, LOCK, legend, line_style, tidy
+from keraslr.plotting._style import COLOURS, LOCK, legend, line_style, short_ticks, tidy
 from keraslr.summary import Summary
 
 _MARKED = 30
@@ -27,11 +27,18 @@ class ComparisonChart(Chart):
 
     Args:
         size: Width and height in inches.
-        figure: Name of the other figure, such as "val_accuracy".
+        figure: Name of the other figure, such as "val_accuracy"; "" for none.
+        loss: Whether there is a loss. What there is takes the width.
     """
 
-    def __init__(self, size: tuple[float, float] = (8.6, 4.1), figure: str = "val_accuracy"):
+    def __init__(
+        self,
+        size: tuple[float, float] = (8.6, 4.1),
+        figure: str = "val_accuracy",
+        loss: bool = True,
+    ):
         super().__init__(size)
+        self._has_loss = loss
         self._figure = figure
         # Letters that can still be read where the page is narrow and shows the picture smaller.
         self._font = 10.5
@@ -49,6 +56,8 @@ class ComparisonChart(Chart):
             axes.tick_params(labelsize=self._font - 1)
             axes.xaxis.set_major_locator(MaxNLocator(4, integer=True, steps=(1, 2, 5, 10)))
             self._linear(axes)
+            short_ticks(axes)
+        self._choose(figure)
         self._notes = [
             axes.text(
                 0.5, 0.5, "", transform=axes.transAxes, ha="center", va="center", color="#777777",
@@ -74,11 +83,10 @@ class ComparisonChart(Chart):
                 the colours. By default the order is that of `curves`.
             note: Text in axes without a line.
             log: Whether the axis of the loss is logarithmic, if no loss is negative.
-            figure: Name of the other figure from now on; None for the one before.
+            figure: Name of the other figure from now on, "" for none; None for the one before.
         """
         if figure is not None and figure != self._figure:
-            self._figure, self._frame = figure, None
-            self.metric.set_ylabel(label(figure), fontsize=self._font)
+            self._choose(figure)
         plans = {name: (summary, per_epoch) for name, summary, per_epoch in planned}
         names = list(plans) or list(curves)
         with LOCK:
@@ -106,6 +114,18 @@ class ComparisonChart(Chart):
             if names != self._names:
                 self._names = names
                 self.arrange(names)
+
+    def _choose(self, figure: str) -> None:
+        with LOCK:
+            self._figure, self._frame, self._behind = figure, None, None
+            self.metric.set_ylabel(label(figure) if figure else "", fontsize=self._font)
+            self.metric.set_visible(bool(figure))
+            self.loss.set_visible(self._has_loss)
+            shown = [each for each in self.figure.axes if each.get_visible()]
+            grid = self.figure.add_gridspec(1, len(shown))
+            for index, axes in enumerate(shown):
+                axes.set_subplotspec(grid[0, index])
+            self.arrange(self._names)
 
     def _figures(self, curve: Curve, style: Mapping[str, Any]) -> None:
         marked = {"marker": "o", "markersize": 3} if len(curve.epochs) <= _MARKED else {}
@@ -155,6 +175,7 @@ class ComparisonChart(Chart):
             self.loss.set_yscale(scale)
             if not log:
                 self._linear(self.loss)
+                short_ticks(self.loss)
         # Below a millionth of the highest there is nothing left to compare.
         if log:
             self.loss.set_ylim(max(lows[lows > 0].min(), 1e-6 * high) / 1.5, 1.05 * high)
@@ -174,6 +195,7 @@ class ComparisonChart(Chart):
             for old in list(self.figure.legends):
                 old.remove()
             width, height = self.figure.get_size_inches()
+            columns = sum(axes.get_visible() for axes in self.figure.axes)
             size = self._font - 0.5
             rows = 0
             if labels:
@@ -188,10 +210,10 @@ class ComparisonChart(Chart):
                     borderaxespad=0.2, handlelength=1.6, columnspacing=1.4,
                 )  # fmt: skip
             self.figure.subplots_adjust(
-                left=0.78 / width, right=1 - 0.12 / width,
-                top=1 - margins.get("top", 0.12) / height,
+                left=0.85 / width, right=1 - 0.12 / width,
+                top=1 - margins.get("top", 0.28) / height,
                 bottom=(0.6 + 0.22 * rows) / height,
-                wspace=0.85 / ((width - 0.9 - 2 * 0.85) / 3),
+                wspace=0.85 * columns / (width - 0.97 - (columns - 1) * 0.85),
             )  # fmt: skip
 
 

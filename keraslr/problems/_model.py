@@ -164,12 +164,61 @@ def classifier(build: Callable[[int], Any], seed: int) -> keras.Model:
         _require_compiled(model)
         return model
     _require_logits(model)
+    _compile_for_classes(model)
+    return model
+
+
+def compiled_for_classes(build: Any, y: Any) -> Any:
+    """Returns a model, or a function that builds one, with an optimizer and a loss.
+
+    Only where these follow from model and targets: a model that is not compiled, ends in logits of
+    several classes, and has integer classes as targets, is compiled with SGD and cross-entropy.
+
+    Args:
+        build: A model, which is copied, or a function that builds one.
+        y: The targets.
+
+    Returns:
+        The same of the model compiled; None where it is compiled, or the loss does not follow.
+
+    Raises:
+        TypeError: The function returned something other than a Keras model.
+    """
+    model = build if isinstance(build, keras.Model) else _called(build, 0)
+    if model.compiled or not _has_logits_of(model, y):
+        return None
+    if isinstance(build, keras.Model):
+        with seeded(0):
+            model = _recreated(build)
+        _give_weights(build, model)
+        _compile_for_classes(model)
+        return model
+
+    @functools.wraps(build)
+    def compiled(*seed: int) -> keras.Model:
+        model: keras.Model = build(*seed)
+        _compile_for_classes(model)
+        return model
+
+    return compiled
+
+
+def _has_logits_of(model: keras.Model, y: Any) -> bool:
+    classes = getattr(y, "ndim", 0) == 1 and np.issubdtype(np.asarray(y).dtype, np.integer)
+    if not classes or not model.built:
+        return False
+    last, shape = _last_operation(model), getattr(model, "output_shape", None)
+    if last is None or not isinstance(shape, tuple) or len(shape) != 2 or _probabilities_of(last):
+        return False
+    return isinstance(shape[1], int) and shape[1] > 1
+
+
+def _compile_for_classes(model: keras.Model) -> None:
     model.compile(
         keras.optimizers.SGD(name="SGD"),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
     )
-    return model
 
 
 def _called(build: Callable[..., Any], seed: int) -> keras.Model:

@@ -250,7 +250,8 @@ class LiveRun(WatchedRun):
 
         Args:
             name: Name of the new run.
-            schedule: Schedule of the new run, from t = 0 on, or a constant rate.
+            schedule: Schedule of the new run, from t = 0 on, or a constant rate; or a pair of this
+                and a `ReduceLROnPlateau`, which goes on if this run has an equal one.
             epochs: Epochs of the new run, >= 1; None for the epochs left in this run, at least 1;
                 an epoch that has begun counts as a whole one.
             on_progress: As for a `LiveRun`; this run's function is not passed on.
@@ -267,13 +268,14 @@ class LiveRun(WatchedRun):
                 left = -(-(trainer.steps - steps) // trainer.steps_per_epoch)
             place = self.first_step + steps
             parent = trainer.run.name
-            state = trainer.state()
+            state = trainer.state(callbacks=_settings(run.plateau) == _settings(parent_plateau))
             return _Origin(parent, place, trainer.epochs_begun, trainer.problem, state), max(
                 1, left
             )
 
         run = self._made("branch").run
-        changes: dict[str, Any] = {"name": name, "schedule": schedule}
+        parent_plateau = run.plateau
+        changes: dict[str, Any] = {"name": name, "schedule": schedule, "plateau": None}
         run = dataclasses.replace(run, **changes, epochs=1 if epochs is None else epochs)
         origin, left = self._between_steps("branch", begin)
         if epochs is None:
@@ -444,6 +446,10 @@ class LiveRun(WatchedRun):
         scale = self._trainer.plateau_scale() if self._trainer is not None else 1.0
         self._steered.hold(rate if rate is None or not scale else rate / scale)
         write_steering(self.result, [self.result.steps_done, rate])
+
+
+def _settings(plateau: Any) -> Any:
+    return None if plateau is None else plateau.settings()
 
 
 def _is_description(run: Any) -> bool:

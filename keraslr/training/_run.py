@@ -369,16 +369,27 @@ def problem_of(run: Run) -> Problem:
 def model_of(run: Run, problem: Problem, schedule: Any = None) -> keras.Model:
     """Returns a new compiled model that follows the schedule of the run, or another one."""
     model = problem.model(run.seed)
-    if run.optimizer is not None:
-        # A fixed name, to which Keras adds no number: for each new name of a variable, TensorFlow
-        # keeps a kernel, and with it the variable's memory.
-        arguments = {"name": run.optimizer, **run.optimizer_arguments}
-        optimizer = _optimizer(run.optimizer)(**arguments)
-        if isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer):
-            optimizer = keras.optimizers.LossScaleOptimizer(optimizer, name="loss_scale_optimizer")
-        model.optimizer = optimizer
+    give_optimizer(model, run.optimizer, run.optimizer_arguments)
     follow(model, run.schedule if schedule is None else schedule)
     return model
+
+
+def give_optimizer(model: keras.Model, name: str | None, arguments: Mapping[str, Any]) -> None:
+    """Replaces the optimizer of a model that has not been trained by the one of that name.
+
+    Args:
+        model: Compiled model.
+        name: Name of the optimizer's class; None to leave the model's own.
+        arguments: Arguments of the optimizer.
+    """
+    if name is None:
+        return
+    # A fixed name, to which Keras adds no number: for each new name of a variable, TensorFlow
+    # keeps a kernel, and with it the variable's memory.
+    optimizer = _optimizer(name)(**{"name": name, **arguments})
+    if isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer):
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer, name="loss_scale_optimizer")
+    model.optimizer = optimizer
 
 
 def _data_digest(data: Dataset) -> str:

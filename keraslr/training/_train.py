@@ -109,15 +109,18 @@ def train(
     return result
 
 
-def require_trainable(run: Run) -> None:
+def require_trainable(run: Run) -> tuple[str, ...]:
     """Raises a `ValueError` unless the model of the run can be trained on its first batch.
 
     Nothing is spent: the training step is traced, and the first batch evaluated.
+
+    Returns:
+        The names of the figures that an epoch will have, without the learning rate.
     """
     require_tensorflow()
     from keraslr.training._trainer import Trainer
 
-    Trainer(run, problem_of(run), Result({})).try_out()
+    return Trainer(run, problem_of(run), Result({})).try_out()
 
 
 def is_chief(distribution_strategy: tf.distribute.Strategy | None) -> bool:

@@ -80,6 +80,7 @@ class Trainer:
         self.released = False
         self._learning_rate = learning_rate
         self._first_state = state
+        self._own_numbers = 0
         self._loop: Any = None
         self._model: Any = None
         self._callbacks: Any = None
@@ -98,12 +99,17 @@ class Trainer:
         """Wall time of `advance` so far, except the time spent in `should_stop`."""
         return self._watch.seconds
 
-    def state(self) -> list[np.ndarray]:
-        """Returns all numbers of the model, of the optimizer and of callbacks kept with it."""
+    def state(self, *, callbacks: bool = True) -> list[np.ndarray]:
+        """Returns all numbers of the model, of the optimizer and of callbacks kept with it.
+
+        Args:
+            callbacks: Whether to return those of callbacks.
+        """
+        count = None if callbacks else self._own_numbers
         if self.released:
             assert self._first_state is not None
-            return list(self._first_state)
-        return [keras.ops.convert_to_numpy(variable) for variable in self._variables()]
+            return list(self._first_state)[:count]
+        return [keras.ops.convert_to_numpy(variable) for variable in self._variables()[:count]]
 
     def release(self) -> None:
         """Releases model, optimizer and graphs; the next `advance` makes them again."""
@@ -122,11 +128,16 @@ class Trainer:
             return 1.0
         return math.prod(scales_of(self.optimizer._learning_rate).values())
 
-    def try_out(self) -> None:
-        """Raises a `ValueError` unless the model can be trained on the first batch."""
+    def try_out(self) -> tuple[str, ...]:
+        """Returns the names of an epoch's figures, without the learning rate.
+
+        Raises:
+            ValueError: The model cannot be trained on the first batch.
+        """
         self._make_model()
         self._make_loop()
         self._loop.try_out()
+        return (*self._loop._names, *(f"val_{name}" for name in self._loop._test_names))
 
     def advance(
         self,
@@ -266,9 +277,12 @@ class Trainer:
         self.result.device = self._loop.device
         if self._first_state is not None:
             self._model.optimizer.build(self._model.trainable_variables)
-            for variable, value in zip(self._variables(), self._first_state, strict=True):
+            # Without the numbers of callbacks, where a branch has other callbacks than its parent.
+            variables = self._variables()[: len(self._first_state)]
+            for variable, value in zip(variables, self._first_state, strict=True):
                 variable.assign(value)
             self._first_state = None
+        self._own_numbers = len(self._model.variables) + len(self._model.optimizer.variables)
         self.made = self.whole = True
         self.released = False
 

@@ -35,7 +35,7 @@ def status(panel) -> str:
 
 
 def trains(page, panel) -> None:
-    page.until(lambda: "images/s" in status(panel), "images a second")
+    page.until(lambda: "examples/s" in status(panel), "examples a second")
 
 
 def through_all(page, panel, artefacts, host) -> None:
@@ -119,7 +119,7 @@ def test_a_branch_is_trained_and_compared(lab, artefacts):
     panel.locator("a[download='runs.json']").wait_for()
     with page.page.expect_download() as download:
         panel.locator("a[download='runs.csv']").click()
-    assert download.value.path().read_text().startswith("name,schedule,epoch,train_loss")
+    assert download.value.path().read_text().startswith("name,schedule,epoch,loss")
     page.page.screenshot(path=artefacts / "lab-branch.png", full_page=True)
 
 

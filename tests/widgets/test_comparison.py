@@ -25,7 +25,7 @@ DOCUMENTED = ("constant", "multi-step", "cosine", "warm-up + cosine")
 
 def small(schedules=TWO, epochs=2, seeds=1):
     """A panel whose runs take a second each."""
-    panel = ComparisonPanel(schedules)
+    panel = ComparisonPanel(schedules=schedules)
     panel.epochs.value, panel.batch_size.value, panel.seeds.value = epochs, 256, seeds
     return panel
 
@@ -82,7 +82,7 @@ def test_the_sizes_of_the_datasets_are_known_without_reading_them():
 
 
 def test_settings_change_the_plan():
-    panel = ComparisonPanel(TWO)
+    panel = ComparisonPanel(schedules=TWO)
     assert panel.choice.chosen.value == ("low", "falling")
     before = bytes(panel.picture.value)
     panel.epochs.value = 10
@@ -106,7 +106,7 @@ def test_settings_change_the_plan():
 
 
 def test_as_published_sets_the_documented_runs():
-    panel = ComparisonPanel(TWO)
+    panel = ComparisonPanel(schedules=TWO)
     panel.optimizer.value, panel.epochs.value = "Adam", 7
     panel.published.click()
     assert panel.choice.chosen.value == DOCUMENTED
@@ -156,12 +156,12 @@ def test_what_cannot_be_added_is_refused(name, schedule, error, said):
     with pytest.raises(error, match=said):
         ComparisonPanel().add(name, schedule)
     with pytest.raises(error, match=said):
-        ComparisonPanel({name: schedule})
+        ComparisonPanel(schedules={name: schedule})
 
 
 def test_schedules_must_be_a_mapping():
     with pytest.raises(TypeError, match="schedules must be a mapping"):
-        ComparisonPanel([StepLR(0.1, step_size=3)])
+        ComparisonPanel(schedules=[StepLR(0.1, step_size=3)])
 
 
 def test_a_typed_schedule_is_added():
@@ -197,7 +197,7 @@ def test_a_blocking_run_ends_with_table_picture_and_files(finished):
     assert [row.finished for row in result.rows()] == [2, 2]
     assert len(finished.picture.chart.loss.lines) == 2
     assert len(finished.picture.chart.loss.collections) == 2  # the bands
-    mean, deviation = result.rows()[1].figures["test_accuracy"]
+    mean, deviation = result.rows()[1].figures["val_accuracy"]
     assert f"{mean:.3f} ± {deviation:.3f}" in text(finished.table)
     assert "published" not in text(finished.table)
     assert "4 of 4 runs done, 4 of them now" in text(finished.message)
@@ -213,9 +213,9 @@ def test_the_results_can_be_downloaded(finished):
     ]  # fmt: skip
     assert [float(row["learning_rate"]) for row in rows[-2:]] == [0.1, 0.05]
     last = finished.comparison.of("falling")[1]
-    assert float(rows[-1]["test_loss"]) == last.test_loss[-1]
+    assert float(rows[-1]["val_loss"]) == last.test_loss[-1]
     plain = json.loads(download(finished, "comparison.json"), parse_constant=pytest.fail)
-    assert plain["runs"][-1]["train_loss"] == last.train_loss
+    assert plain["runs"][-1]["loss"] == last.train_loss
     assert plain["published"] == {}
 
 

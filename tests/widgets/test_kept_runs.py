@@ -61,10 +61,10 @@ def test_runs_are_exported():
     panel.runs.export.click()
     files = downloads(panel)
     (run,) = json.loads(files["runs.json"])
-    assert run["loss"] == panel.result.loss
+    assert run["steps"]["loss"] == panel.result.loss
     assert run["name"] == "cosine annealing"
     rows = list(csv.DictReader(io.StringIO(files["runs.csv"])))
-    assert [float(row["test_accuracy"]) for row in rows] == panel.result.test_accuracy
+    assert [float(row["val_accuracy"]) for row in rows] == panel.result.test_accuracy
     assert [int(row["epoch"]) for row in rows] == [1, 2]
 
 

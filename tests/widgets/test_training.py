@@ -268,7 +268,7 @@ def test_wrong_settings_are_a_message():
 
 def test_the_schedule_panels_schedule_is_trained_under():
     schedules = SchedulePanel("step decay", epochs=20)
-    panel = TrainingPanel(schedules, dataset="digits", epochs=2, batch_size=64)
+    panel = TrainingPanel(schedule_panel=schedules, dataset="digits", epochs=2, batch_size=64)
     schedules.form.controls["step_size"].value = 1
     panel.train(block=True)
     assert panel.history["learning_rate"] == pytest.approx([0.1, 0.05])

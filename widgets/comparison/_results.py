@@ -4,37 +4,56 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 
 from keraslr import check
 from keraslr._files import with_null
-from keraslr.comparison import FIGURES, Comparison, Row
+from keraslr.comparison import Comparison, Row
+from keraslr.comparison._table import headings, number
 from keraslr.plotting import line_style
 from keraslr.published import Published, collapsed, published_figures
 from keraslr.schedules import PerEpoch
 from keraslr.summary import summarize
+from keraslr.training._result import RATE
 from widgets.parts._downloads import csv_text, link
 from widgets.parts._panel import table
 
-_HEAD = ("schedule", "seeds", "train loss", "train acc.", "test acc.", "seconds")
-_PER_EPOCH = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
+# Keys of the published figures, by Keras's names.
+_PUBLISHED = {"loss": "train_loss", "accuracy": "train_accuracy", "val_accuracy": "test_accuracy"}
 _SGD_RATE = 0.03
 _MOST_FINDINGS = 4
 _SMALL = '<div style="line-height: 1.45; font-size: 12px">{}</div>'
 
 
 def plan_in_words(
-    schedules: Mapping[str, PerEpoch], epochs: int, seeds: int, optimizer: str
+    schedules: Mapping[str, PerEpoch],
+    epochs: int,
+    seeds: int,
+    optimizer: str,
+    *,
+    counted: bool = True,
 ) -> list[str]:
-    """Returns lines that say how much is to be trained, and what `check` finds."""
+    """Returns lines that say how much is to be trained, and what `check` finds.
+
+    Args:
+        schedules: The schedules, by name.
+        epochs: Epochs of a run.
+        seeds: Runs of each schedule.
+        optimizer: Name of the optimizer's class.
+        counted: Whether the steps of an epoch are those of the data.
+    """
     per_epoch = next(iter(schedules.values())).steps_per_epoch
     steps, runs = epochs * per_epoch, len(schedules) * seeds
     each = "each " if runs > 1 else ""
     plan = (
         f"{_count(runs, 'run')} ({_count(len(schedules), 'schedule')}, {_count(seeds, 'seed')}), "
-        f"{each}of {_count(epochs, 'epoch')} of {_count(per_epoch, 'step')}: "
-        f"{_count(runs * steps, 'step')} in all."
+        f"{each}of {_count(epochs, 'epoch')}"
     )
+    if counted:
+        plan += f" of {_count(per_epoch, 'step')}: {_count(runs * steps, 'step')} in all."
+    else:
+        plan += ", whose steps the first run counts."
     lines = [plan]
     peak = max(summarize(schedule, steps).peak for schedule in schedules.values())
     if optimizer != "SGD" and peak > _SGD_RATE:
@@ -66,22 +85,23 @@ def results_table(comparison: Comparison) -> str:
 
     The figures are those after the last epoch.
     """
-    known = published(comparison)
+    known, shown = published(comparison), comparison.columns
     rows = []
     for index, row in enumerate(comparison.rows()):
-        rows.append(_cells(row, line_style(index)["color"]))
+        rows.append(_cells(row, line_style(index)["color"], shown))
         if row.name in known:
             each = known[row.name]
             said = "published" if each.way == "as run" else "published*"
-            figures = [f"{each.figures[figure]:.3f}" for figure in FIGURES]
+            figures = [f"{each.figures[_PUBLISHED[figure]]:.3f}" for figure in shown]
             rows.append([_grey(text) for text in (f"&emsp;{said}", "", *figures, "")])
     notes = [f"* {name}: {each.note}" for name, each in known.items() if each.note]
     if notes:
         notes.insert(0, "* The source meant this run, and printed the figures of another:")
     small = "".join(_SMALL.format(html.escape(note)) for note in notes)
     title = f'<div style="line-height: 1.5"><b>{html.escape(comparison.title)}</b></div>'
+    head = ("schedule", "seeds", *headings(shown), "seconds")
     # Without a width of its own, so that a wide table scrolls and does not widen the page.
-    scrolled = f'<div style="width: 0; min-width: 100%">{table(_HEAD, rows)}</div>'
+    scrolled = f'<div style="width: 0; min-width: 100%">{table(head, rows)}</div>'
     return title + scrolled + small
 
 
@@ -105,7 +125,9 @@ def duration(seconds: float) -> str:
 
 def no_better_than_guessing(comparison: Comparison) -> str:
     """Returns a sentence about the networks that learned nothing; "" if all learned."""
-    said = []
+    said: list[str] = []
+    if comparison.runs[0].problem is not None:
+        return ""  # only of ten classes it is known what guessing gives
     for name in comparison.names:
         runs = comparison.of(name)
         dead = sum(
@@ -120,16 +142,15 @@ def no_better_than_guessing(comparison: Comparison) -> str:
     )
 
 
-def _cells(row: Row, colour: str) -> list[str]:
+def _cells(row: Row, colour: str, shown: Sequence[str]) -> list[str]:
     runs = row.finished + row.diverged + row.missing
     seeds = str(runs) if row.finished == runs else f"{row.finished} of {runs}"
     seeds += f", {row.diverged} diverged" if row.diverged else ""
     figures = []
-    for figure in FIGURES:
-        mean, deviation = row.figures[figure]
-        form = ".3f" if mean >= 0.001 or mean == 0 else ".1e"
-        spread = f" ± {deviation:{form}}" if row.finished > 1 else ""
-        figures.append(f"{mean:{form}}{spread}" if row.finished else "&ndash;")
+    for figure in shown:
+        mean, deviation = row.figures.get(figure, (math.nan, math.nan))
+        spread = f" ± {number(deviation, like=mean)}" if row.finished > 1 else ""
+        figures.append(f"{number(mean)}{spread}" if math.isfinite(mean) else "&ndash;")
     return [
         f'<span style="color: {colour}">&#9632;</span> {html.escape(row.name)}',
         seeds,
@@ -161,7 +182,7 @@ def to_json(comparison: Comparison) -> str:
     summary = comparison.summary()
     for run, result in zip(summary["runs"], comparison.results, strict=True):
         if result is not None:
-            run |= {name: with_null(getattr(result, name)) for name in _PER_EPOCH}
+            run |= {name: with_null(values) for name, values in result.epochs.items()}
             run["wall_time"], run["device"] = result.wall_time, result.device
     summary["published"] = {
         name: {"way": each.way, **each.figures} for name, each in published(comparison).items()
@@ -170,14 +191,15 @@ def to_json(comparison: Comparison) -> str:
 
 
 def to_csv(comparison: Comparison) -> str:
-    """Returns a line per epoch of each run; the learning rate is that of the epoch's first step."""
+    """Returns a line per epoch of each run; the learning rate is that of the epoch's last step."""
+    names = [RATE, *comparison.figures]
     rows = []
     for run, result in zip(comparison.runs, comparison.results, strict=True):
         if result is None:
             continue
-        per_epoch = run.schedule.steps_per_epoch if isinstance(run.schedule, PerEpoch) else 0
-        for epoch in range(len(result.train_loss)):
-            figures = [getattr(result, name)[epoch] for name in _PER_EPOCH]
-            rate = result.learning_rate[epoch * per_epoch] if per_epoch else ""
-            rows.append((run.name, run.seed, result.status, epoch + 1, rate, *figures))
-    return csv_text(("schedule", "seed", "status", "epoch", "learning_rate", *_PER_EPOCH), rows)
+        for epoch in range(result.epochs_done):
+            figures = [
+                result.epochs[name][epoch] if name in result.epochs else "" for name in names
+            ]
+            rows.append((run.name, run.seed, result.status, epoch + 1, *figures))
+    return csv_text(("schedule", "seed", "status", "epoch", *names), rows)

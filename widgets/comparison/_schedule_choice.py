@@ -3,25 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import ipywidgets
 
+from keraslr.callbacks import ReduceLROnPlateau
 from keraslr.catalog import CATALOG
 from keraslr.published import lenet_schedules
-from keraslr.schedules import PerEpoch, Schedule, parse
+from keraslr.schedules import ConstantLR, PerEpoch, Schedule, parse
+from keraslr.training._run import schedule_and_plateau
 from widgets.parts._controls import shared
 from widgets.parts._event_block import EventBlock
 from widgets.parts._panel import columns
+from widgets.parts._subject import Subject
 from widgets.schedule import SchedulePanel, schedule_panel_or_none
 
 _LONGEST_NAME = 40
+# Chosen at first for one's own problem.
+_USUAL = ("constant", "step decay", "cosine annealing")
+
+
+# A schedule, or a pair of one and the plateau rule that scales it.
+Offered = Schedule | tuple[Schedule, ReduceLROnPlateau]
 
 
 class ScheduleChoice:
     """A list of schedules that count in epochs: documented ones, the catalog's, and added ones.
 
     Attributes:
-        schedules: The offered schedules, by name.
+        schedules: The offered schedules, by name; with a plateau rule a pair.
         documented: Names of the documented schedules, as their source meant them.
         chosen: The list; its value is a tuple of names.
         adding: Fields and buttons that add a schedule to the list.
@@ -30,13 +40,19 @@ class ScheduleChoice:
         own: Schedules that are offered and chosen at first; if empty, the documented ones are.
         schedule_panel: A `SchedulePanel` whose curves a button adds; None for no such button.
         on_error: Called with the error of a schedule that cannot be added.
+        subject: What is trained. For one's own problem the catalog's schedules begin at the rate
+            that the model was compiled with, and the documented ones, which are for the LeNet, are
+            left out.
+        epochs: Length of the runs, to which schedules of one's own problem are sized.
     """
 
     def __init__(
         self,
-        own: Mapping[str, Schedule],
+        own: Mapping[str, Any],
         schedule_panel: SchedulePanel | None,
         on_error: Callable[[Exception], None],
+        subject: Subject,
+        epochs: int,
     ):
         if not isinstance(own, Mapping):
             raise TypeError(
@@ -46,9 +62,11 @@ class ScheduleChoice:
         self._handler: Callable[[], None] | None = None
         self._events = EventBlock(self._changed)
         self._groups: dict[str, str] = {}
-        self.schedules: dict[str, Schedule] = {}
-        self.documented = tuple(lenet_schedules())
-        self._offer_built_in()
+        self.schedules: dict[str, Offered] = {}
+        self._subject = subject
+        self.documented = tuple(lenet_schedules()) if subject.problem is None else ()
+        self._offer_documented()
+        self._offer_catalog(epochs)
         self.chosen = ipywidgets.SelectMultiple(
             rows=11, **shared("schedules", "Ctrl (or Command) and a click chooses several.")
         )
@@ -75,7 +93,7 @@ class ScheduleChoice:
                 buttons, layout={**half, "flex_flow": "row wrap", "align_items": "flex-end"}
             ),
         )
-        self._show(self.documented)
+        self._show(self.documented or _USUAL)
         for index, (name, schedule) in enumerate(own.items()):
             if index == 0:
                 self.chosen.value = ()
@@ -88,7 +106,7 @@ class ScheduleChoice:
         """Calls a function whenever other schedules are chosen."""
         self._handler = handler
 
-    def add(self, name: str, schedule: Schedule) -> None:
+    def add(self, name: str, schedule: Any) -> None:
         """Adds a schedule to the list and chooses it.
 
         An added schedule of the same name is replaced. A documented one or one of the catalog
@@ -96,14 +114,17 @@ class ScheduleChoice:
 
         Args:
             name: Name of the schedule.
-            schedule: Schedule that counts in epochs; of a `PerEpoch`, the inner one.
+            schedule: Schedule that counts in epochs; of a `PerEpoch`, the inner one. Or a pair of
+                it, or of a rate, and a `ReduceLROnPlateau`.
 
         Raises:
             TypeError, ValueError: An argument is wrong; the error names it.
         """
         if not isinstance(name, str) or not name.strip():
             raise ValueError(f"name must be a string that is not blank. Received: {name!r}")
-        if not isinstance(schedule, Schedule):
+        if isinstance(schedule, tuple | list):
+            schedule = self._pair(schedule)
+        elif not isinstance(schedule, Schedule):
             raise TypeError(f"schedule must be a keraslr schedule. Received: schedule={schedule!r}")
         name, chosen = name.strip(), list(self.chosen.value)
         if self._groups.get(name, "own") != "own" and self.schedules[name] != schedule:
@@ -121,13 +142,34 @@ class ScheduleChoice:
         self.chosen.value = tuple(names)
 
     def in_steps(self, name: str, steps_per_epoch: int) -> PerEpoch:
-        """Returns the schedule of that name, counted in optimizer steps."""
+        """Returns the schedule of that name, counted in optimizer steps, without a plateau rule."""
         schedule = self.schedules[name]
+        if isinstance(schedule, tuple):
+            schedule = schedule[0]
         if isinstance(schedule, PerEpoch):
             return schedule.schedule.per_epoch(steps_per_epoch, smooth=schedule.smooth)
         return schedule.per_epoch(steps_per_epoch)
 
-    def _offer_built_in(self) -> None:
+    def plateau(self, name: str) -> ReduceLROnPlateau | None:
+        """Returns the plateau rule that scales the schedule of that name; None for none."""
+        schedule = self.schedules[name]
+        return schedule[1] if isinstance(schedule, tuple) else None
+
+    def _pair(self, pair: Any) -> tuple[Schedule, ReduceLROnPlateau]:
+        schedule, plateau = schedule_and_plateau(pair)
+        if isinstance(schedule, float):
+            schedule = ConstantLR(schedule, factor=1.0)
+        if not isinstance(schedule, Schedule):
+            raise TypeError(
+                "schedule must be a keraslr schedule or a rate, with a ReduceLROnPlateau. "
+                f"Received: schedule={schedule!r}"
+            )
+        self._subject.require_monitored(plateau)
+        return schedule, plateau
+
+    def _offer_documented(self) -> None:
+        if not self.documented:
+            return
         meant, run = lenet_schedules(), lenet_schedules("as run")
         offered = [("documented", name, schedule) for name, schedule in meant.items()]
         offered += [
@@ -135,17 +177,25 @@ class ScheduleChoice:
             for name, schedule in run.items()
             if schedule != meant[name]
         ]
-        offered += [
-            (
-                "catalog",
-                each.name if each.name not in meant else f"{each.name} (catalog)",
-                each.build(),
-            )
-            for each in CATALOG.values()
-            if each.is_schedule
-        ]
         for group, name, schedule in offered:
             self._groups[name], self.schedules[name] = group, schedule
+
+    def _offer_catalog(self, epochs: int) -> None:
+        rate = self._subject.rate
+        for each in CATALOG.values():
+            name = f"{each.name} (catalog)" if each.name in self.schedules else each.name
+            own: dict[str, Any] = {}
+            if rate is not None and "initial_learning_rate" in each.values:
+                own["initial_learning_rate"] = rate
+            if self._subject.problem is not None and "T_max" in each.values:
+                own["T_max"] = epochs
+            if self._subject.problem is not None and "step_size" in each.values:
+                own["step_size"] = max(1, round(epochs / 3))
+            schedule = each.build(**own)
+            if not each.is_schedule:
+                first = CATALOG["constant"].values["initial_learning_rate"].default
+                schedule = (ConstantLR(rate or first, factor=1.0), schedule)
+            self._groups[name], self.schedules[name] = "catalog", schedule
 
     def _show(self, names: Iterable[str]) -> None:
         """Fills the list and chooses these names."""

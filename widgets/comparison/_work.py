@@ -8,9 +8,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from keraslr import datasets
+from keraslr.callbacks import ReduceLROnPlateau
 from keraslr.comparison import Comparison, compare
 from keraslr.schedules import PerEpoch
 from keraslr.training import Run
+from widgets.parts._subject import Subject
 from widgets.parts._worker import Worker
 
 # Seconds of training from which the rest can be estimated.
@@ -21,7 +23,7 @@ class ComparisonWork(Worker):
     """A comparison in a thread of its own, and its record.
 
     Attributes:
-        note: A sentence that says which dataset replaces the wanted one; "" if none does.
+        note: A sentence that says which data replace the wanted ones; "" if none do.
         at: Current run, number of runs to train, and share of the steps that is done; None before
             the first steps.
         ended: Number of runs that have ended.
@@ -29,14 +31,24 @@ class ComparisonWork(Worker):
 
     Args:
         schedules: Schedules whose inner ones count in epochs; the steps per epoch come from the
-            dataset.
-        dataset: Name of the dataset.
+            data.
+        plateaus: Plateau rules that scale the schedules of these names.
+        subject: What is trained.
+        dataset: Name of the dataset; without meaning for one's own problem.
         arguments: The other arguments of `compare`.
     """
 
-    def __init__(self, schedules: Mapping[str, PerEpoch], dataset: str, arguments: dict[str, Any]):
+    def __init__(
+        self,
+        schedules: Mapping[str, PerEpoch],
+        plateaus: Mapping[str, ReduceLROnPlateau],
+        subject: Subject,
+        dataset: str,
+        arguments: dict[str, Any],
+    ):
         super().__init__("keraslr-comparison")
-        self._schedules, self._dataset, self._arguments = dict(schedules), dataset, arguments
+        self._schedules, self._plateaus = dict(schedules), dict(plateaus)
+        self._subject, self._dataset, self._arguments = subject, dataset, arguments
         self.note = ""
         self.at: tuple[Run, int, float] | None = None
         self._first: tuple[float, float] | None = None
@@ -56,9 +68,15 @@ class ComparisonWork(Worker):
         return taken * (1 - share) / (share - before)
 
     def _work(self) -> None:
-        data = datasets.load(self._dataset)
-        self.note = data.note if data.substitute else ""
-        per_epoch = math.ceil(len(data.x_train) / self._arguments["batch_size"])
+        size = self._arguments["batch_size"]
+        what: dict[str, Any] = {"problem": self._subject.problem}
+        if self._subject.problem is None:
+            data = datasets.load(self._dataset)
+            self.note = data.note if data.substitute else ""
+            per_epoch = math.ceil(len(data.x_train) / size)
+            what = {"dataset": data.name}
+        else:
+            per_epoch = self._subject.counted_steps(size)
         steps = self._arguments["epochs"] * per_epoch
 
         def progressed(run: Run, _: int, done: int, total: int) -> None:
@@ -69,12 +87,14 @@ class ComparisonWork(Worker):
         def ended(comparison: Comparison) -> None:
             self.comparison, self.ended = comparison, self.ended + 1
 
+        def counted(name: str, each: PerEpoch) -> Any:
+            schedule = each.schedule.per_epoch(per_epoch, smooth=each.smooth)
+            plateau = self._plateaus.get(name)
+            return schedule if plateau is None else (schedule, plateau)
+
         self.comparison = compare(
-            {
-                name: each.schedule.per_epoch(per_epoch, smooth=each.smooth)
-                for name, each in self._schedules.items()
-            },
-            dataset=data.name,
+            {name: counted(name, each) for name, each in self._schedules.items()},
+            **what,
             on_progress=progressed,
             on_result=ended,
             should_stop=self._stop.is_set,

@@ -9,8 +9,9 @@ from typing import Any
 
 import ipywidgets
 
+from keraslr.callbacks import ReduceLROnPlateau
 from keraslr.catalog import CATALOG, Range, Strategy, find
-from keraslr.schedules import PerEpoch, Schedule, Warmup, parameters
+from keraslr.schedules import ConstantLR, PerEpoch, Schedule, Warmup, parameters
 from widgets.parts._controls import assign, control, read, shared, slider
 from widgets.parts._event_block import EventBlock
 from widgets.parts._panel import columns, dispose
@@ -19,6 +20,7 @@ from widgets.parts._panel import columns, dispose
 STRATEGIES = [each.name for each in CATALOG.values() if each.is_schedule and each.cls is not Warmup]
 _CLOCKS = (("once an epoch", False), ("at every step", True))
 _RATES = "initial_learning_rate", "max_lr"
+PLATEAU = "reduce on plateau"
 
 
 class ScheduleForm(ipywidgets.VBox):
@@ -30,14 +32,22 @@ class ScheduleForm(ipywidgets.VBox):
         warmup: Epochs of warm-up.
         clock: Whether the rate changes once an epoch or at every step.
         common, extra: Boxes to which a panel may add controls.
+
+    Args:
+        strategy: Strategy to begin with.
+        plateau: Whether the plateau rule is offered, which needs a training that it can watch.
+        rate: Rate to begin with, whatever the strategy; None for the catalog's.
     """
 
-    def __init__(self, strategy: str):
+    def __init__(self, strategy: str, *, plateau: bool = False, rate: float | None = None):
         self._handler: Callable[[], None] | None = None
         self._events = EventBlock(self._changed)
+        self._rate = rate
+        self._offered = [*STRATEGIES, *([PLATEAU] if plateau else [])]
         self.strategy = ipywidgets.Dropdown(
-            options=STRATEGIES, value=_schedule_strategy(strategy).name, **shared("strategy")
-        )
+            options=self._offered, value=self._offered_strategy(strategy).name,
+            **shared("strategy"),
+        )  # fmt: skip
         self.warmup = slider(
             Range(0, 30, 0), whole=True,
             **shared("warm-up", "Epochs in which the rate rises to the schedule's first rate."),
@@ -66,11 +76,11 @@ class ScheduleForm(ipywidgets.VBox):
     @property
     def label(self) -> str:
         """The strategy and the values that differ from the catalog's, for a legend."""
-        strategy, parts = CATALOG[self.strategy.value], [self.strategy.value]
+        parts = [self.strategy.value]
         for name, widget in self.controls.items():
             with contextlib.suppress(ValueError):
                 value = read(name, widget)
-                if value != strategy.values[name].default:
+                if value != self._values()[name].default:
                     shown = f"{value:.3g}" if isinstance(value, float) else str(value)
                     parts.append(f"{name}={shown if len(shown) < 20 else '...'}")
         if self.warmup.value:
@@ -87,11 +97,29 @@ class ScheduleForm(ipywidgets.VBox):
         Raises:
             TypeError, ValueError: A parameter is wrong; the error names it.
         """
-        arguments = {name: read(name, widget) for name, widget in self.controls.items()}
-        schedule: Schedule = CATALOG[self.strategy.value].build(**arguments)
+        arguments = self._arguments()
+        schedule: Schedule
+        if self.strategy.value == PLATEAU:
+            schedule = ConstantLR(arguments["initial_learning_rate"], factor=1.0)
+        else:
+            schedule = CATALOG[self.strategy.value].build(**arguments)
         if factor != 1.0:
             schedule = schedule * factor
         return schedule.with_warmup(self.warmup.value) if self.warmup.value else schedule
+
+    @property
+    def plateau(self) -> ReduceLROnPlateau | None:
+        """The plateau rule that scales the schedule; None if another strategy is chosen.
+
+        Raises:
+            TypeError, ValueError: A parameter is wrong; the error names it.
+        """
+        if self.strategy.value != PLATEAU:
+            return None
+        arguments = self._arguments()
+        del arguments["initial_learning_rate"]
+        rule: ReduceLROnPlateau = CATALOG[PLATEAU].build(**arguments)
+        return rule
 
     def in_steps(self, steps_per_epoch: int, factor: float = 1.0) -> PerEpoch:
         """Returns the schedule, counted in optimizer steps.
@@ -107,11 +135,12 @@ class ScheduleForm(ipywidgets.VBox):
         Raises:
             TypeError, ValueError: There is no such strategy or parameter; the error names it.
         """
-        known = _schedule_strategy(strategy)
-        unknown = [name for name in values if name not in known.values]
+        known = self._offered_strategy(strategy)
+        possible = self._values(known.name)
+        unknown = [name for name in values if name not in possible]
         if unknown:
             raise TypeError(
-                f"values of {known.name} must be among its parameters: {', '.join(known.values)}. "
+                f"values of {known.name} must be among its parameters: {', '.join(possible)}. "
                 f"Received: {unknown[0]}={values[unknown[0]]!r}"
             )
         with self._events:
@@ -137,11 +166,16 @@ class ScheduleForm(ipywidgets.VBox):
 
     def _choose(self, _: Any = None) -> None:
         strategy = CATALOG[self.strategy.value]
-        declared = parameters(strategy.cls)
+        declared = parameters(strategy.cls if strategy.is_schedule else ConstantLR)
         self.controls = {}
-        for name, value in strategy.values.items():
-            widget = control(name, declared[name], value)
+        for name, value in self._values().items():
+            if name in declared:
+                widget = control(name, declared[name], value)
+            else:  # a parameter of the plateau rule
+                widget = slider(value, whole=isinstance(value.default, int), **shared(name))
             if widget is not None:
+                if self._rate is not None and name in _RATES:
+                    assign(widget, self._rate)
                 self.controls[name] = widget
                 widget.observe(self._changed, "value")
         old = self._parameters.children
@@ -153,16 +187,24 @@ class ScheduleForm(ipywidgets.VBox):
         )
         self._changed()
 
+    def _values(self, strategy: str | None = None) -> dict[str, Any]:
+        """Returns sensible values of the strategy's parameters, by name."""
+        chosen = CATALOG[self.strategy.value if strategy is None else strategy]
+        rate = {} if chosen.is_schedule else {_RATES[0]: CATALOG["constant"].values[_RATES[0]]}
+        return {**rate, **chosen.values}
+
+    def _arguments(self) -> dict[str, Any]:
+        return {name: read(name, widget) for name, widget in self.controls.items()}
+
+    def _offered_strategy(self, name: str) -> Strategy:
+        strategy = find(name)
+        if strategy.name not in self._offered:
+            raise ValueError(
+                "strategy must be a schedule that stands by itself: "
+                f"{', '.join(self._offered)}. Received: {strategy.name!r}"
+            )
+        return strategy
+
     def _changed(self, _: Any = None) -> None:
         if self._handler is not None and not self._events.active:
             self._handler()
-
-
-def _schedule_strategy(name: str) -> Strategy:
-    strategy = find(name)
-    if strategy.name not in STRATEGIES:
-        raise ValueError(
-            f"strategy must be a schedule that stands by itself: {', '.join(STRATEGIES)}. "
-            f"Received: {strategy.name!r}"
-        )
-    return strategy

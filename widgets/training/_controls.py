@@ -2,29 +2,50 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import ipywidgets
 
+from keraslr._chart_data import metrics_of
 from keraslr.catalog import Range
 from keraslr.training import LiveRun
 from widgets.parts._controls import shared, slider
 from widgets.parts._optimizer_form import OptimizerForm
 from widgets.parts._panel import columns
 from widgets.parts._run_settings import dataset_control, size_control
+from widgets.parts._subject import Subject
 from widgets.parts._working_panel import WorkingPanel
+from widgets.training._picture import TrainingPicture
+from widgets.training._range_test import RangeTestBox
+from widgets.training._runs import IMAGES, KeptRuns
 from widgets.training._settings import RunSettings
 
 
 class TrainingControls(WorkingPanel):
     """Makes and arranges the controls; `TrainingPanel` says what they do."""
 
-    def _make_settings(self, dataset: str, epochs: int, batch_size: int, seed: int) -> None:
-        self.dataset = dataset_control(dataset)
-        self.optimizer = OptimizerForm("momentum")
+    subject: Subject
+
+    def _make_settings(self, epochs: int, batch_size: int | None, seed: int) -> None:
+        own = self.subject.problem is not None
+        if batch_size is None:
+            batch_size = 32 if own else 256
+        self.dataset = dataset_control(self.subject.dataset)
+        self.dataset.layout.display = "none" if own else ""
+        self.optimizer = OptimizerForm("momentum", self.subject.optimizer if own else None)
         self.epochs = size_control("epochs", epochs)
         self.batch_size = size_control("batch_size", batch_size)
+        if self.subject.has_own_batches:
+            self.batch_size.layout.display = "none"
         self.seed = size_control("seed", seed)
+        metrics = metrics_of(self.subject.figures)
+        self.metric = ipywidgets.Dropdown(
+            options=metrics, description="metric", style={"description_width": "60px"},
+            layout={"width": "300px", "max_width": "100%"},
+        )  # fmt: skip
+        if len(metrics) < 2:
+            self.metric.layout.display = "none"
         self.name = ipywidgets.Text(
             placeholder="empty: the strategy's name", **shared("name of the run")
         )
@@ -34,7 +55,7 @@ class TrainingControls(WorkingPanel):
         """Returns the current settings."""
         optimizer, arguments = self.optimizer.settings
         return RunSettings(
-            self.dataset.value, optimizer, arguments,
+            self.subject, self.dataset.value, optimizer, arguments,
             self.epochs.value, self.batch_size.value, self.seed.value,
         )  # fmt: skip
 
@@ -82,13 +103,38 @@ class TrainingControls(WorkingPanel):
             layout={"width": "300px", "max_width": "100%"},
         )  # fmt: skip
         self.path = ipywidgets.Text(
-            value="lenet.keras", description="file", style={"description_width": "60px"},
+            value="lenet.keras" if self.subject.problem is None else "model.keras",
+            description="file", style={"description_width": "60px"},
             layout={"width": "300px", "max_width": "100%"},
         )  # fmt: skip
         self.save = ipywidgets.Button(
             description="Save the model", icon="save", layout={"width": "150px"}
         )
         self.saved = ipywidgets.HTML()
+
+    def _make_boxes(self, on_kept: Callable[[], None], on_rate: Callable[[float], None]) -> None:
+        """Makes range test, picture and table of runs, for images or for one's own problem."""
+        start = self.clock.start
+        if self.subject.problem is None:
+            self.range_test = RangeTestBox(self._settings, start, on_rate, self.say_error)
+            self.picture: TrainingPicture = TrainingPicture()
+            self.runs = KeptRuns(on_kept, IMAGES)
+            return
+        self.range_test = RangeTestBox(
+            self._settings, start, on_rate, self.say_error,
+            rates=(1e-5, 1.0), model="a new copy of the model",
+        )  # fmt: skip
+        words = "validation" if self.subject.has_validation else ""
+        self.picture = TrainingPicture(self.metric.value or "", words, loss=self.subject.has_loss)
+        self.runs = KeptRuns(on_kept, {name: name for name in self.subject.figures})
+
+    def _arranged_tabs(self, schedule: ipywidgets.Widget) -> ipywidgets.Tab:
+        tabs = ipywidgets.Tab(
+            [columns(*self._halves()), schedule, self.range_test], layout={"width": "auto"}
+        )
+        for index, title in enumerate(("Settings", "Schedule", "Range test")):
+            tabs.set_title(index, title)
+        return tabs
 
     def _enable_buttons(
         self, current: LiveRun | None, chosen: LiveRun | None, *, training: bool, testing: bool
@@ -108,7 +154,7 @@ class TrainingControls(WorkingPanel):
             (self.pause, state in ("training", "paused")),
             (self.halt, training or testing),
             (self.go_on, ended and not training),
-            (self.fork, chosen is not None and bool(chosen.result.loss)),
+            (self.fork, chosen is not None and chosen.result.steps_done > 0),
             (self.save, ended),
         ):
             if widget.disabled == enabled:
@@ -132,9 +178,9 @@ class TrainingControls(WorkingPanel):
             layout={"width": "100%"},
         )
 
-    @staticmethod
-    def _first_values(strategy: str, epochs: int) -> dict[str, Any]:
-        """Returns values with which the LeNet learns from the first epoch."""
+    def _first_values(self, strategy: str, epochs: int) -> dict[str, Any]:
+        """Returns values with which the LeNet, or one's own model, learns from the first epoch."""
         if strategy != "cosine annealing":
             return {}
-        return {"initial_learning_rate": 0.05, "T_max": epochs}
+        rate = 0.05 if self.subject.problem is None else self.subject.rate
+        return {"T_max": epochs} | ({} if rate is None else {"initial_learning_rate": rate})

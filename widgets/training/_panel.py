@@ -1,4 +1,4 @@
-"""The panel that trains a LeNet live and lets a person steer the rate."""
+"""The panel that trains a model live and lets a person steer the rate."""
 
 from __future__ import annotations
 
@@ -6,108 +6,132 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import ipywidgets
 import keras
 
 from keraslr.training import LiveRun, Result, Run
-from widgets.parts._controls import assign, number, shared
+from widgets.parts._controls import assign, number
 from widgets.parts._downloads import link
 from widgets.parts._event_block import EventBlock
-from widgets.parts._panel import GOOD, columns, guarded
+from widgets.parts._panel import GOOD, guarded
 from widgets.parts._rerun import stop_earlier_panels
-from widgets.parts._schedule_form import ScheduleForm
+from widgets.parts._subject import subject_of
 from widgets.schedule import SchedulePanel, schedule_panel_or_none
 from widgets.training import _status
 from widgets.training._controls import TrainingControls
-from widgets.training._picture import TrainingPicture, plan_curve
+from widgets.training._picture import plan_curve
 from widgets.training._queue import RunQueue
-from widgets.training._range_test import RangeTestBox
-from widgets.training._runs import KeptRun, KeptRuns
-
-_OWN, _LINKED = "this panel's own", "the schedule panel's"
+from widgets.training._runs import KeptRun
+from widgets.training._settings import Plan
+from widgets.training._source import ScheduleSource
 
 
 class TrainingPanel(TrainingControls):
-    """Trains a LeNet live: pause it, stop it, set the rate by hand, branch off, compare.
+    """Trains a model live: pause it, stop it, set the rate by hand, branch off, compare.
 
     The training runs in a thread, so the notebook stays free. The page updates the panel five times
     a second; without a page, use `train(block=True)`.
 
     Attributes:
         runs: The kept runs and their table.
-        picture: Loss, accuracy and rate of the runs that are ticked in the table.
+        picture: Loss, a metric and rate of the runs that are ticked in the table.
+        metric: Dropdown of the metrics, for the picture.
 
     Args:
+        problem: What is trained: a `keraslr.Problem`; a compiled Keras model or a function that
+            builds one, with `x`; or "auto", "fashion_mnist" or "digits" for the LeNet on these
+            images, which is what None means. A model is left as it is, and copies are trained. A
+            model that is not compiled is trained with SGD and cross-entropy if it ends in logits of
+            several classes and `y` holds integer classes.
+        x, y: Data of a model, as `fit` takes them; see `keraslr.Problem`.
+        model: The model as a keyword.
+        dataset: The name of the images as a keyword.
+        sample_weight, validation_data, validation_split, steps_per_epoch, validation_steps: The
+            other data of a model; see `keraslr.Problem`.
+        schedule: The schedule to train under at first, counted in steps, keraslr's or Keras's; or
+            a rate; or a pair of either and a `keraslr.callbacks.ReduceLROnPlateau`. None for the
+            panel's own, whose controls are always there.
         schedule_panel: A `SchedulePanel` whose schedule can be used instead of the panel's own.
-        dataset: "auto", "fashion_mnist" or "digits".
-        strategy: Strategy of the catalog to begin with.
-        epochs: Passes over the dataset.
-        batch_size: Examples per optimizer step.
+        strategy: Strategy of the catalog that the panel's own schedule begins with.
+        epochs: Passes over the data.
+        batch_size: Examples per optimizer step; None for `fit`'s 32, or 256 with images. Data that
+            come in batches keep their own.
         seed: Seed of the initial weights and of the order of the examples.
         on_progress: Called in the training's thread with the current `Result`; if it raises, the
             run ends as "failed".
 
     Raises:
-        TypeError, ValueError: An argument is wrong; the error names it.
+        TypeError, ValueError: An argument is wrong, or the model does not fit the data; the error
+            names it.
+
+    Example:
+        >>> import keras, numpy as np
+        >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+        >>> model.compile("adam", "mse", metrics=["mae"])
+        >>> x = np.random.default_rng(0).normal(size=(64, 3))
+        >>> panel = TrainingPanel(model, x, x.sum(1), validation_split=0.25, epochs=2)
+        >>> panel.train(block=True)
+        >>> list(panel.history)
+        ['loss', 'mae', 'val_loss', 'val_mae', 'learning_rate']
     """
 
     dom_class = "keraslr-training-panel"
 
     def __init__(
         self,
-        schedule_panel: SchedulePanel | None = None,
+        problem: Any = None,
+        x: Any = None,
+        y: Any = None,
         *,
-        dataset: str = "auto",
+        model: Any = None,
+        dataset: Any = None,
+        sample_weight: Any = None,
+        validation_data: Any = None,
+        validation_split: float = 0.0,
+        steps_per_epoch: int | None = None,
+        validation_steps: int | None = None,
+        schedule: Any = None,
+        schedule_panel: SchedulePanel | None = None,
         strategy: str = "cosine annealing",
         epochs: int = 10,
-        batch_size: int = 256,
+        batch_size: int | None = None,
         seed: int = 0,
         on_progress: Callable[[Result], None] | None = None,
     ):
         super().__init__()
-        self._schedule_panel = schedule_panel_or_none(schedule_panel)
+        schedule_panel_or_none(schedule_panel)
+        data = {
+            "y": y, "sample_weight": sample_weight, "validation_data": validation_data,
+            "validation_split": validation_split, "steps_per_epoch": steps_per_epoch,
+            "validation_steps": validation_steps,
+        }  # fmt: skip
+        self.subject = subject_of(problem, x, data, model=model, dataset=dataset, compile_here=True)
         self._on_progress = on_progress
         self._queue = RunQueue()
         # The state that was drawn last, and the run whose end was said last.
         self._drawn_state: Any = None
         self._end_said: KeptRun | None = None
         self._events = EventBlock()
-        self._make_settings(dataset, epochs, batch_size, seed)
-        self.form = ScheduleForm(strategy)
+        self._make_settings(epochs, batch_size, seed)
+        self._sources = ScheduleSource(self.subject, schedule, schedule_panel, strategy)
+        self.source, self.form = self._sources.source, self._sources.form
         self.form.load(strategy, **self._first_values(strategy, epochs))
-        self.source = ipywidgets.Dropdown(
-            options=[_OWN] if schedule_panel is None else [_LINKED, _OWN],
-            **shared("train under", "Schedule of the next run or branch."),
-        )
-        self.source.layout.display = "none" if schedule_panel is None else ""
-        self.form.layout.display = "" if schedule_panel is None else "none"
-        self.range_test = RangeTestBox(
-            self._settings, self.clock.start, self._use_rate, self.say_error
-        )
         self._make_buttons()
-        self.picture: TrainingPicture = TrainingPicture()
-        self.runs = KeptRuns(self._kept_changed)
-        self.tabs = ipywidgets.Tab(
-            [
-                columns(*self._halves()),
-                ipywidgets.VBox([self.source, self.form], layout={"width": "100%"}),
-                self.range_test,
-            ],
-            layout={"width": "auto"},
-        )
-        for index, title in enumerate(("Settings", "Schedule", "Range test")):
-            self.tabs.set_title(index, title)
+        self._make_boxes(self._kept_changed, self._use_rate)
+        self.tabs = self._arranged_tabs(self._sources)
         self.fill(
             [
                 self.tabs, self._bar(self.start, self.pause, self.halt), self.status,
-                self.progress, self._steering(), self.message, self.picture, self.runs,
+                self.progress, self._steering(), self.message, self.metric, self.picture, self.runs,
                 self._bar(self.path, self.save), self.saved, self.clock,
                 self.clock.starter,
             ]
         )  # fmt: skip
         self._observe()
+        if self.subject.rate is not None:
+            assign(self.rate, self.subject.rate)
         self._draw()
         self._enable()
+        self.say(self.subject.note)
         self.at_close(self.stop)
         stop_earlier_panels(self)
 
@@ -115,10 +139,12 @@ class TrainingPanel(TrainingControls):
 
     @property
     def schedule(self) -> Any:
-        """Schedule of the next run, counted in epochs."""
-        if self.source.value == _LINKED and self._schedule_panel is not None:
-            return self._schedule_panel.in_epochs()
-        return self.form.in_epochs()
+        """Schedule of the next run: counted in epochs, or the given one.
+
+        A pair with a `ReduceLROnPlateau` if there is one.
+        """
+        plan = self._sources.plan()
+        return plan.schedule if plan.plateau is None else (plan.schedule, plan.plateau)
 
     @property
     def run(self) -> LiveRun | None:
@@ -143,14 +169,7 @@ class TrainingPanel(TrainingControls):
         """
         if self.run is None:
             return {}
-        record = self.run.record()
-        return {
-            "loss": list(record.train_loss),
-            "accuracy": list(record.train_accuracy),
-            "val_loss": list(record.test_loss),
-            "val_accuracy": list(record.test_accuracy),
-            "learning_rate": [float(record.learning_rate[step - 1]) for step in record.test_steps],
-        }
+        return self.run.record().epochs
 
     @property
     def under_way(self) -> bool:
@@ -185,7 +204,7 @@ class TrainingPanel(TrainingControls):
         self._enable()
 
     def _observe(self) -> None:
-        self.form.on_change(self._plan_changed)
+        self._sources.on_change(self._plan_changed)
         self.start.on_click(self._train_clicked)
         self.pause.on_click(self._pause_clicked)
         self.halt.on_click(self._stop_clicked)
@@ -195,8 +214,7 @@ class TrainingPanel(TrainingControls):
         self.hand.observe(self._hand_changed, "value")
         self.rate.observe(self._rate_moved, "value")
         self.chosen.observe(self._chosen_changed, "value")
-        self.source.observe(self._source_changed, "value")
-        for widget in (self.log_axis, self.epochs):
+        for widget in (self.log_axis, self.epochs, self.batch_size, self.metric):
             widget.observe(self._plan_changed, "value")
 
     # Handlers.
@@ -239,14 +257,14 @@ class TrainingPanel(TrainingControls):
         kept = self._chosen
         if kept is None:
             return
-        schedule, label = self._wanted()
-        name = self.runs.unique(f"{kept.name.value} > {self._name()}")
-        live = kept.live
+        plan, live = self._sources.plan(), kept.live
+        name = self.runs.unique(f"{kept.name.value} > {self._name(plan)}")
         # While the parent trains, the branch gets the parent's remaining epochs.
         epochs = None if live.under_way else self.more.value
-        steps = live.steps_per_epoch
-        branch = live.branch(name, schedule.per_epoch(steps, smooth=self._smooth()), epochs=epochs)
-        entry = self.runs.add(branch, name, label)
+        steps = kept.per_epoch
+        assert steps is not None  # a run with steps has counted them
+        branch = live.branch(name, plan.of_a_run(steps), epochs=epochs)
+        entry = self.runs.add(branch, kept.settings, name, plan.label)
         self._queue.waiting.append(entry)
         self._offer()
         if self._queue.training:
@@ -294,11 +312,6 @@ class TrainingPanel(TrainingControls):
         self._enable()
 
     @guarded
-    def _source_changed(self, _: Any = None) -> None:
-        self.form.layout.display = "" if self.source.value == _OWN else "none"
-        self._plan_changed()
-
-    @guarded
     def _plan_changed(self, _: Any = None) -> None:
         self._draw()
         if self._queue.current is None:
@@ -328,34 +341,21 @@ class TrainingPanel(TrainingControls):
 
     # What the handlers do.
 
-    def _wanted(self) -> tuple[Any, str]:
-        return self.schedule, self._form.label
-
-    def _smooth(self) -> bool:
-        return self._form.clock.value
-
-    @property
-    def _form(self) -> ScheduleForm:
-        """The form that sets the schedule of the next run."""
-        if self.source.value == _LINKED and self._schedule_panel is not None:
-            return self._schedule_panel.form
-        return self.form
-
-    def _name(self) -> str:
-        return self.name.value.strip() or self._form.strategy.value
+    def _name(self, plan: Plan) -> str:
+        return self.name.value.strip() or plan.name
 
     def _begin(self) -> None:
-        schedule, label = self._wanted()
-        name, settings, smooth = self.runs.unique(self._name()), self._settings(), self._smooth()
+        plan, settings = self._sources.plan(), self._settings()
+        name = self.runs.unique(self._name(plan))
 
         def described() -> Run:
             # In the run's own thread, because the dataset may have to be downloaded first.
-            return settings.run(name, schedule, smooth=smooth)
+            return settings.run(name, plan)
 
         live = LiveRun(described, on_progress=self._on_progress)
         if self.hand.value:
             live.hold_rate(number(self.rate))
-        self._queue.waiting.append(self.runs.add(live, name, label))
+        self._queue.waiting.append(self.runs.add(live, settings, name, plan.label))
         self._offer()
         self._start_next()
 
@@ -379,13 +379,13 @@ class TrainingPanel(TrainingControls):
             return
         live = kept.live
         ended = not live.under_way  # asked first, as in `_tick`
-        state = (live.state, len(live.result.loss), len(self._queue.waiting))
+        state = (live.state, live.result.steps_done, len(self._queue.waiting))
         due = self.picture.is_due or ended or live.state == "paused"
         if state != self._drawn_state and due:
             self._draw()
             self.runs.fill()
             self._drawn_state = state
-        self._say_status(live)
+        self._say_status(kept)
         if ended:
             self._release_others(kept)
         if ended and self._queue.waiting:
@@ -401,23 +401,26 @@ class TrainingPanel(TrainingControls):
             if kept is not last:
                 kept.live.release()
 
-    def _say_status(self, live: LiveRun) -> None:
-        progress = live.progress
-        self.progress.value = progress.steps_done / progress.steps if progress.steps else 0.0
-        shown = _status.status(live, len(self._queue.waiting))
+    def _say_status(self, kept: KeptRun) -> None:
+        progress = kept.live.progress
+        steps = progress.steps or len(kept.planned)
+        self.progress.value = min(1.0, progress.steps_done / steps) if steps else 0.0
+        shown = _status.status(kept, len(self._queue.waiting))
         if self.status.value != shown:
             self.status.value = shown
 
     def _say_end(self, kept: KeptRun) -> None:
-        lines, colour = _status.end(kept.name.value, kept.live)
+        lines, colour = _status.end(kept)
         self.say(*lines, colour=colour)
 
     def _draw(self) -> None:
         plan, epochs = None, self.epochs.value
         if not self.under_way:
-            style, smooth = self.runs.next_style, self._smooth()
-            plan = plan_curve(self.schedule, epochs, style, smooth=smooth)
-        self.picture.draw(self.runs, plan, epochs, log=self.log_axis.value)
+            steps = self._settings().usual_steps_per_epoch
+            plan = plan_curve(self._sources.plan(), epochs, self.runs.next_style, steps)
+        self.picture.draw(
+            self.runs, plan, epochs, log=self.log_axis.value, figure=self.metric.value
+        )
 
     @property
     def _chosen(self) -> KeptRun | None:
@@ -443,5 +446,5 @@ class TrainingPanel(TrainingControls):
     def _use_rate(self, rate: float) -> None:
         with self._events:
             assign(self.rate, rate)
-        self._form.set_rate(rate)
+        self._sources.set_rate(rate)
         self.say(f"The schedule's rate is {rate:.3g} now.", colour=GOOD)

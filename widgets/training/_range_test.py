@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import ipywidgets
 import keras
+import numpy as np
 
-from keraslr import datasets, find_learning_rate, optimizers
-from keraslr.models import lenet
+from keraslr import datasets, find_learning_rate, problems
 from keraslr.plotting import figure_png
+from keraslr.problems._data import Arrays
 from keraslr.range_test import RangeTest
+from keraslr.training._run import give_optimizer
 from widgets.parts._controls import shared
 from widgets.parts._panel import columns, dispose
 from widgets.parts._worker import Worker
@@ -39,26 +42,55 @@ class RangeTestWork(Worker):
         self.result: RangeTest | None = None
 
     def _work(self) -> None:
-        settings, name = self._settings, self._settings.optimizer
-        data = datasets.load(settings.dataset)
-        kind = getattr(keras.optimizers, name, None) or getattr(optimizers, name)
-        model = lenet(seed=settings.seed)
-        model.compile(
-            kind(learning_rate=self._min_lr, **settings.optimizer_arguments),
-            keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        )
-        examples = min(len(data.x_train), STEPS * settings.batch_size)
-        images = data.x_train[:examples].astype("float32") / 255
+        settings, problem = self._settings, self._settings.subject.problem
+        if problem is None:
+            problem = problems.images(datasets.load(settings.dataset))
+        model = problem.model(settings.seed)
+        give_optimizer(model, settings.optimizer, settings.optimizer_arguments)
+        data = problem.data().train
+        what: dict[str, Any]
+        if isinstance(data, Arrays):
+            what = _of_arrays(data, problem.prepare, settings.batch_size)
+        else:
+            if not data.can_restart and data.source is problem.x:
+                raise ValueError(
+                    "x must be data that can be read again for a range test, which would take "
+                    "batches from the runs: pass a function that returns the generator. "
+                    f"Received: {type(data.source).__name__}"
+                )
+            what = {"x": data.source}
+            if problem.prepare is not None:
+                what = {"x": _Prepared(data.source, problem.prepare)}
         self.result = find_learning_rate(
-            model, images, data.y_train[:examples],
-            min_lr=self._min_lr, max_lr=self._max_lr, steps=STEPS,
-            batch_size=min(settings.batch_size, examples), seed=settings.seed,
-            on_progress=self._on_progress,
+            model, **what, min_lr=self._min_lr, max_lr=self._max_lr, steps=STEPS,
+            seed=settings.seed, on_progress=self._on_progress,
         )  # fmt: skip
 
     def _on_progress(self, steps: int, _: int) -> None:
         self.steps = steps
         self._end_if_stopped()
+
+
+def _of_arrays(
+    data: Arrays, prepare: Callable[[Any], Any] | None, batch_size: int
+) -> dict[str, Any]:
+    """Returns arguments of `find_learning_rate`, with no more examples than the test can use."""
+    examples = min(data.examples, STEPS * batch_size)
+    batch = data.packed([leaf[:examples] for leaf in data.leaves])
+    x, y, weight = keras.utils.unpack_x_y_sample_weight(
+        batch if prepare is None else keras.tree.map_structure(np.asarray, prepare(batch))
+    )
+    return {"x": x, "y": y, "sample_weight": weight, "batch_size": min(batch_size, examples)}
+
+
+class _Prepared:
+    """Batches, each prepared for training."""
+
+    def __init__(self, batches: Any, prepare: Callable[[Any], Any]):
+        self._batches, self._prepare = batches, prepare
+
+    def __iter__(self) -> Iterator[Any]:
+        return map(self._prepare, iter(self._batches))
 
 
 class RangeTestBox(ipywidgets.VBox):
@@ -73,6 +105,8 @@ class RangeTestBox(ipywidgets.VBox):
         on_start: Called when a range test starts, so that the panel's clock ticks.
         on_rate: Called with the rate that a person chooses.
         on_error: Called with the error that ended a range test early.
+        rates: Lowest and highest rate to begin with.
+        model: Words for the model that is trained.
     """
 
     def __init__(
@@ -81,6 +115,8 @@ class RangeTestBox(ipywidgets.VBox):
         on_start: Callable[[], None],
         on_rate: Callable[[float], None],
         on_error: Callable[[BaseException], None],
+        rates: tuple[float, float] = (1e-3, 10.0),
+        model: str = "a new LeNet",
     ):
         self._settings, self._on_start = settings, on_start
         self._on_rate, self._on_error = on_rate, on_error
@@ -89,10 +125,10 @@ class RangeTestBox(ipywidgets.VBox):
         self.begin = ipywidgets.Button(description="Run range test", icon="search")
         self.end = ipywidgets.Button(description="Stop test", icon="stop", disabled=True)
         self.low = ipywidgets.FloatLogSlider(
-            value=1e-3, min=-6, max=0, step=0.1, readout_format=".1e", **shared("lowest rate")
+            value=rates[0], min=-6, max=0, step=0.1, readout_format=".1e", **shared("lowest rate")
         )
         self.high = ipywidgets.FloatLogSlider(
-            value=10.0, min=-3, max=2, step=0.1, readout_format=".1e", **shared("highest rate")
+            value=rates[1], min=-3, max=2, step=0.1, readout_format=".1e", **shared("highest rate")
         )
         self.progress = ipywidgets.IntProgress(max=STEPS, layout={"width": "100%"})
         self.progress.layout.visibility = "hidden"
@@ -102,7 +138,7 @@ class RangeTestBox(ipywidgets.VBox):
         self.picture.add_class("keraslr-range-picture")
         self.rates = ipywidgets.HBox(layout={"flex_flow": "row wrap"})
         self.said = ipywidgets.HTML(
-            f"Trains a new LeNet for up to {STEPS} steps under a rising rate, with the optimizer, "
+            f"Trains {model} for up to {STEPS} steps under a rising rate, with the optimizer, "
             "data, batch size and seed of the settings, and reads rates off the loss."
         )
         super().__init__(

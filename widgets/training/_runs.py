@@ -6,22 +6,31 @@ import dataclasses
 import html
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import ipywidgets
+import numpy as np
 
 from keraslr._files import with_null
 from keraslr.plotting import line_style
 from keraslr.training import LiveRun
+from keraslr.training._result import RATE
+from keraslr.training._steering import planned_rates
 from widgets.parts._downloads import csv_text, link
 from widgets.parts._panel import columns, dispose
+from widgets.training._settings import RunSettings
 
-_HEAD = (
-    "show", "name", "schedule", "epochs", "train loss", "test loss", "train acc.", "test acc.",
-    "time", "state", "",
-)  # fmt: skip
-_GRID = "44px 210px minmax(120px, 1.6fr) 52px 74px 70px 74px 70px 58px minmax(74px, .8fr) 36px"
+# Columns before and after those of the figures, and their widths.
+_BEFORE = {
+    "show": "44px", "name": "210px", "schedule": "minmax(120px, 1.6fr)", "epochs": "52px",
+}  # fmt: skip
+_AFTER = {"time": "58px", "state": "minmax(74px, .8fr)", "": "36px"}
+# Headings of the figures of images; those of other problems have Keras's names.
+IMAGES = {
+    "loss": "train loss", "val_loss": "test loss", "accuracy": "train acc.",
+    "val_accuracy": "test acc.",
+}  # fmt: skip
 _ONE_LINE = "display: block; white-space: nowrap; overflow: hidden; text-overflow: ellipsis"
 
 
@@ -31,21 +40,26 @@ class KeptRun:
 
     Attributes:
         live: The run.
+        settings: Settings of the run, or of the one that it branched from.
         schedule: Label of its schedule.
         style: Number of its line's style.
         show: Checkbox; ticked if the run is drawn.
         name: Editable name.
-        cells: The other columns, in the table's order.
+        cells: The other columns by their headings, in the table's order.
         remove: Button that removes the run.
+        figures: Names of the figures, by the headings of their columns.
     """
 
     live: LiveRun
+    settings: RunSettings
     schedule: str
     style: int
     show: ipywidgets.Checkbox
     name: ipywidgets.Text
     cells: dict[str, ipywidgets.HTML]
     remove: ipywidgets.Button
+    figures: Mapping[str, str]
+    _planned: np.ndarray = dataclasses.field(default_factory=lambda: np.empty(0, np.float32))
 
     @property
     def widgets(self) -> list[ipywidgets.Widget]:
@@ -55,27 +69,46 @@ class KeptRun:
     def fill(self) -> None:
         """Writes the current figures into the row."""
         result, live = self.live.result, self.live
-        done = len(result.test_accuracy)
-        figures = {
+        texts = {
             "schedule": html.escape(self.schedule),
-            "epochs": str(done),
-            "train loss": _last(result.train_loss),
-            "test loss": _last(result.test_loss),
-            "train acc.": _last(result.train_accuracy),
-            "test acc.": _last(result.test_accuracy),
+            "epochs": str(result.epochs_done),
             "time": f"{result.wall_time or sum(result.epoch_seconds):.0f} s",
             "state": live.state,
         }
-        for column, text in figures.items():
+        for column, cell in self.cells.items():
+            figure = self.figures.get(column)
+            text = texts[column] if figure is None else _last(result.epochs.get(figure, []))
             shown = f'<span title="{text}" style="{_ONE_LINE}">{text}</span>'
-            if self.cells[column].value != shown:
-                self.cells[column].value = shown
+            if cell.value != shown:
+                cell.value = shown
+
+    @property
+    def is_of_images(self) -> bool:
+        """Whether images with a name are trained on, and not one's own problem."""
+        return self.settings.subject.problem is None
+
+    @property
+    def per_epoch(self) -> int | None:
+        """Steps of an epoch; None while nobody knows."""
+        return self.live.steps_per_epoch or self.settings.steps_per_epoch
+
+    @property
+    def planned(self) -> np.ndarray:
+        """The rates that the schedule alone gives; empty while nobody knows how many."""
+        rates = self.live.planned
+        if len(rates) or self.live.run is None or self.per_epoch is None:
+            return rates
+        # In the first epoch of data of unknown length, of which the panel has counted the steps.
+        steps = (self.live.epochs or 1) * self.per_epoch
+        if len(self._planned) != steps:
+            self._planned = planned_rates(self.live.run.schedule, steps)
+        return self._planned
 
     @property
     def end(self) -> float:
         """Epoch at which the run is to end, counted from the start of the run it branched from."""
-        per_epoch = self.live.steps_per_epoch
-        steps = self.live.progress.steps
+        per_epoch = self.per_epoch
+        steps = self.live.progress.steps or len(self.planned)
         return (self.live.first_step + steps) / per_epoch if steps and per_epoch else 0.0
 
 
@@ -88,15 +121,21 @@ class KeptRuns(ipywidgets.VBox):
 
     Args:
         on_change: Called when a run was renamed, shown, hidden or removed.
+        figures: Headings of the figures' columns, by the figures' names.
     """
 
-    def __init__(self, on_change: Callable[[], None]):
+    def __init__(self, on_change: Callable[[], None], figures: Mapping[str, str]):
         self._on_change, self.next_style = on_change, 0
+        self._figures = {heading: figure for figure, heading in figures.items()}
+        self._head = (*_BEFORE, *self._figures, *_AFTER)
         self.kept: list[KeptRun] = []
+        # As wide as a bold heading.
+        widths = [max(74, 12 + 8 * len(heading)) for heading in self._figures]
+        columns_of = (*_BEFORE.values(), *(f"{each}px" for each in widths), *_AFTER.values())
         self._grid = ipywidgets.GridBox(
             layout={
-                "grid_template_columns": _GRID, "grid_gap": "0 8px", "align_items": "center",
-                "min_width": "900px",
+                "grid_template_columns": " ".join(columns_of), "grid_gap": "0 8px",
+                "align_items": "center", "min_width": f"{680 + sum(widths) + 8 * len(widths)}px",
             }
         )  # fmt: skip
         self.export = ipywidgets.Button(
@@ -123,13 +162,13 @@ class KeptRuns(ipywidgets.VBox):
             free = f"{name} ({number})"
         return free
 
-    def add(self, live: LiveRun, name: str, schedule: str) -> KeptRun:
+    def add(self, live: LiveRun, settings: RunSettings, name: str, schedule: str) -> KeptRun:
         """Adds a run under a name, and returns its row."""
         style = self.next_style
         self.next_style += 1
         colour = line_style(style)["color"]
         kept = KeptRun(
-            live, schedule, style,
+            live, settings, schedule, style,
             ipywidgets.Checkbox(
                 value=True, indent=False, layout={"width": "40px"}
             ),
@@ -137,8 +176,9 @@ class KeptRuns(ipywidgets.VBox):
                 value=name, continuous_update=False,
                 layout={"width": "206px", "border": f"2px solid {colour}"},
             ),
-            {column: ipywidgets.HTML() for column in _HEAD[2:-1]},
+            {column: ipywidgets.HTML() for column in self._head[2:-1]},
             ipywidgets.Button(icon="times", tooltip="Remove", layout={"width": "34px"}),
+            self._figures,
         )  # fmt: skip
         kept.show.observe(lambda _: self._on_change(), "value")
         kept.name.observe(lambda change: self._rename(kept, change), "value")
@@ -172,22 +212,17 @@ class KeptRuns(ipywidgets.VBox):
 
     def to_csv(self) -> str:
         """Returns all runs as CSV, a line per epoch."""
-        head = (
-            "name", "schedule", "epoch", "train_loss", "train_accuracy", "test_loss",
-            "test_accuracy", "learning_rate", "seconds",
-        )  # fmt: skip
+        records = [kept.live.record() for kept in self.kept]
+        known = dict.fromkeys(name for record in records for name in record.epochs)
+        names = [*(name for name in known if name != RATE), RATE]
         rows: list[tuple[Any, ...]] = []
-        for kept in self.kept:
-            record, result = kept.live.record(), kept.live.result
-            for index, step in enumerate(record.test_steps):
-                rows.append(
-                    (
-                        kept.name.value, kept.schedule, index + 1, record.train_loss[index],
-                        record.train_accuracy[index], record.test_loss[index],
-                        record.test_accuracy[index], float(record.learning_rate[step - 1]),
-                        result.epoch_seconds[index],
-                    )
-                )  # fmt: skip
+        for kept, record in zip(self.kept, records, strict=True):
+            for epoch, seconds in enumerate(record.epoch_seconds):
+                figures = [
+                    record.epochs[name][epoch] if name in record.epochs else "" for name in names
+                ]
+                rows.append((kept.name.value, kept.schedule, epoch + 1, *figures, seconds))
+        head = ("name", "schedule", "epoch", *names, "seconds")
         return csv_text(head, rows)
 
     def _rename(self, kept: KeptRun, change: Any) -> None:
@@ -202,11 +237,12 @@ class KeptRuns(ipywidgets.VBox):
     def _arrange(self) -> None:
         head = [
             ipywidgets.HTML(
-                f'<b style="white-space: nowrap">{text}</b>', layout={"margin": "0 2px"}
+                f'<b style="white-space: nowrap">{html.escape(text)}</b>',
+                layout={"margin": "0 2px"},
             )
-            for text in _HEAD
+            for text in self._head
         ]
-        old = self._grid.children[: len(_HEAD)]
+        old = self._grid.children[: len(self._head)]
         cells = [widget for kept in self.kept for widget in kept.widgets]
         self._grid.children = (
             [*head, *cells]
@@ -234,4 +270,7 @@ class KeptRuns(ipywidgets.VBox):
 def _last(values: list[float]) -> str:
     if not values:
         return "&ndash;"
-    return f"{values[-1]:.4f}" if math.isfinite(values[-1]) else "not finite"
+    last = values[-1]
+    if not math.isfinite(last):
+        return "not finite"
+    return f"{last:.4f}" if last == 0 or 0.001 <= abs(last) < 10_000 else f"{last:.2e}"

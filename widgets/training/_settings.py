@@ -7,8 +7,43 @@ from collections.abc import Mapping
 from typing import Any
 
 from keraslr import datasets
+from keraslr.callbacks import ReduceLROnPlateau
+from keraslr.catalog._run_sizes import DATASET_SIZES
 from keraslr.schedules import Schedule
 from keraslr.training import Run
+from widgets.parts._subject import Subject
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """The schedule of a run to come.
+
+    Attributes:
+        schedule: Schedule or constant rate.
+        plateau: Plateau rule that scales it; None for none.
+        label: Words for the table.
+        name: Name of a run under it.
+        in_epochs: Whether the schedule counts in epochs, and not in steps.
+        smooth: Whether a schedule in epochs changes at every step.
+    """
+
+    schedule: Any
+    plateau: ReduceLROnPlateau | None
+    label: str
+    name: str
+    in_epochs: bool = True
+    smooth: bool = False
+
+    def in_steps(self, steps_per_epoch: int) -> Any:
+        """Returns the schedule or rate counted in optimizer steps, without the plateau rule."""
+        if self.in_epochs and isinstance(self.schedule, Schedule):
+            return self.schedule.per_epoch(steps_per_epoch, smooth=self.smooth)
+        return self.schedule
+
+    def of_a_run(self, steps_per_epoch: int) -> Any:
+        """Returns what `Run` takes as its schedule."""
+        schedule = self.in_steps(steps_per_epoch)
+        return schedule if self.plateau is None else (schedule, self.plateau)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,35 +51,47 @@ class RunSettings:
     """What a training panel's controls say, except the schedule.
 
     Attributes:
-        dataset: Name of the dataset.
-        optimizer: Name of the optimizer's class.
+        subject: What is trained.
+        dataset: Name of the dataset; without meaning for one's own problem.
+        optimizer: Name of the optimizer's class; None for the one that the model has.
         optimizer_arguments: Its arguments other than the learning rate.
         epochs: Passes over the dataset.
         batch_size: Examples per optimizer step.
         seed: Seed of the initial weights and of the order of the examples.
     """
 
+    subject: Subject
     dataset: str
-    optimizer: str
+    optimizer: str | None
     optimizer_arguments: Mapping[str, Any]
     epochs: int
     batch_size: int
     seed: int
 
-    def run(self, name: str, schedule: Schedule, *, smooth: bool) -> Run:
-        """Returns the run with these settings; loads the dataset, which may take long.
+    @property
+    def steps_per_epoch(self) -> int | None:
+        """Steps of an epoch of one's own problem; None while nobody has counted them."""
+        return self.subject.steps(self.batch_size)
 
-        Args:
-            name: Name of the run.
-            schedule: Schedule, counted in epochs.
-            smooth: Whether the rate changes at every step.
-        """
-        data = datasets.load(self.dataset)
-        steps_per_epoch = -(-len(data.x_train) // self.batch_size)
+    @property
+    def usual_steps_per_epoch(self) -> int | None:
+        """The same, for images from the usual size of the dataset."""
+        if self.subject.problem is not None:
+            return self.steps_per_epoch
+        return -(-DATASET_SIZES[self.dataset].training_examples // self.batch_size)
+
+    def run(self, name: str, plan: Plan) -> Run:
+        """Returns the run with these settings; loads or counts the data, which may take long."""
+        what: dict[str, Any] = {"problem": self.subject.problem}
+        if self.subject.problem is None:
+            what = {"dataset": datasets.load(self.dataset)}
+            steps_per_epoch = -(-len(what["dataset"].x_train) // self.batch_size)
+        else:
+            steps_per_epoch = self.subject.counted_steps(self.batch_size)
         return Run(
             name=name,
-            schedule=schedule.per_epoch(steps_per_epoch, smooth=smooth),
-            dataset=data,
+            schedule=plan.of_a_run(steps_per_epoch),
+            **what,
             optimizer=self.optimizer,
             optimizer_arguments=self.optimizer_arguments,
             epochs=self.epochs,
