@@ -168,6 +168,11 @@ def compare(
     if processes is not None:
         _require_portable(model if problem is None or isinstance(problem, str) else problem)
     if isinstance(problem, Problem):
+        if len(runs) > 1 and not problem.can_restart:
+            raise ValueError(
+                "x must be a function that returns a new generator, since several runs cannot "
+                f"share one. Received: {len(runs)} runs, x of type {type(problem.x).__name__}"
+            )
         require_trainable(first)
     store = None if output is None else Store.below(output, _encoded, _decoded)
     known = _by_key(earlier)

@@ -10,6 +10,7 @@ import collections
 import contextlib
 import functools
 import inspect
+import pickle
 import random
 import threading
 import types
@@ -162,7 +163,9 @@ def classifier(build: Callable[[int], Any], seed: int) -> keras.Model:
     model = _called(build, seed)
     if model.compiled:
         _require_compiled(model)
+        _require_images(model)
         return model
+    _require_images(model)
     _require_logits(model)
     _compile_for_classes(model)
     return model
@@ -342,6 +345,22 @@ def _fresh(metric: Any) -> Any:
     return metric
 
 
+def _require_images(model: keras.Model) -> None:
+    """Raises a `ValueError` if the model is known to take something other than images."""
+    shape = getattr(model, "input_shape", None) if model.built else None
+    if not isinstance(shape, tuple) or not shape or isinstance(shape[0], tuple):
+        return
+    if len(shape) != 4 or any(
+        size is not None and size != wanted
+        for size, wanted in zip(shape[1:], IMAGE_SHAPE, strict=True)
+    ):
+        raise ValueError(
+            "model must take images of shape (28, 28, 1), unless it comes with data of its own: "
+            "pass x and y with it, or a keraslr.Problem. "
+            f"Received: {model.name!r} with inputs of shape {shape}"
+        )
+
+
 def _require_logits(model: keras.Model) -> None:
     if not model.built:
         model(_images())  # creates the model's variables
@@ -411,6 +430,27 @@ def _probabilities_in(outputs: Any) -> str:
     values = keras.ops.convert_to_numpy(outputs).astype(np.float64)
     sums = values.sum(1)
     return "probabilities" if (values >= 0).all() and np.abs(sums - 1).max() < 1e-2 else ""
+
+
+class SentModel:
+    """A model on its way to another process, where it arrives as a model.
+
+    Keras warns there that the optimizer has no state, which a run does not use.
+    """
+
+    def __init__(self, model: keras.Model):
+        self._model = model
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        import cloudpickle
+
+        return _received, (cloudpickle.dumps(self._model),)
+
+
+def _received(data: bytes) -> keras.Model:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return pickle.loads(data)
 
 
 def save_uncompiled(model: keras.Model, path: Path) -> None:

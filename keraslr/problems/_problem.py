@@ -13,7 +13,13 @@ import keras
 from keraslr._parameters import MAX_TICKS, Number
 from keraslr.problems._data import Arrays, Batches, Data, data_of
 from keraslr.problems._identity import code_digest, model_digest
-from keraslr.problems._model import compiled_model, counted_names, function_name, require_model
+from keraslr.problems._model import (
+    SentModel,
+    compiled_model,
+    counted_names,
+    function_name,
+    require_model,
+)
 
 # Name of a problem made from `model=` and `x=`.
 UNNAMED = "data"
@@ -197,6 +203,15 @@ class Problem:
         return train.examples if isinstance(train, Arrays) else None
 
     @property
+    def can_restart(self) -> bool:
+        """Whether several runs can read the data, each from the start."""
+        if _is_function(self.x):
+            return True
+        data = self.data()
+        parts = (data.train, data.validation)
+        return all(part.can_restart for part in parts if isinstance(part, Batches))
+
+    @property
     def has_validation(self) -> bool:
         """Whether there are data to validate on."""
         return self.validation_data is not None or self.validation_split > 0
@@ -217,7 +232,14 @@ class Problem:
 
     def __getstate__(self) -> dict[str, Any]:
         # What is found out of the data is found out again where it is used.
-        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        kept = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        if isinstance(self.build, keras.Model):
+            kept["build"] = SentModel(self.build)
+        return kept
+
+    def __setstate__(self, kept: dict[str, Any]) -> None:
+        self.__dict__.update(kept)
+        self.__dict__["_names"] = counted_names()
 
 
 def _is_function(value: Any) -> bool:

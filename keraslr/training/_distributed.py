@@ -66,6 +66,10 @@ class ReplicatedLoop(Loop):
             graph = tf.function(on_all, autograph=False).get_concrete_function(feed.spec)
         return prepared, tuple(graph.structured_outputs)
 
+    @staticmethod
+    def _graph(function: Any, signature: Any) -> Any:
+        return function  # values of replicas have no form to ask for
+
     @contextlib.contextmanager
     def _own_gradients(self) -> Iterator[None]:
         """Sums the gradients of the replicas, weighted by their shares of the batch, at once.
@@ -102,7 +106,7 @@ class ReplicatedLoop(Loop):
         kind._backend_apply_gradients(optimizer, summed, variables)
 
     def _train_on(self, batch: Any) -> tuple[Any, Mapping[str, Any], Any, list[Any]]:
-        self.model.reset_metrics()
+        self._reset_metrics()
         rate = learning_rate_of(self.model)
 
         def step(batch: Any) -> Any:

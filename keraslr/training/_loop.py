@@ -103,9 +103,6 @@ class Loop:
     def _begin_epoch(self) -> None:
         self.model.reset_metrics()
         self._sums = self._sums_now()
-        # The figures of an epoch follow from the sums over its batches only where a metric adds up
-        # its batches from zero.
-        self._adds_up = all(not np.any(total.numpy()) for total in self._sums)
 
     def begin(self, epoch: int) -> None:
         """Begins an epoch."""
@@ -197,15 +194,21 @@ class Loop:
         figures = {
             name: _weighted_mean(np.concatenate(values), sizes)
             for name, values in self._values.items()
+            if name != "learning_rate"
         }
-        rates = figures.pop("learning_rate", None)
-        if self._adds_up:
-            for variable, total in zip(self.model.metrics_variables, self._sums, strict=True):
+        summed, idle = summed_metrics(self.model), set()
+        totals = iter(self._sums)
+        for metric in summed:
+            parts = [next(totals) for _ in metric.variables]
+            for variable, total in zip(metric.variables, parts, strict=True):
                 variable.assign(total)
-            found = scalars(self.model.get_metrics_result())
-            if set(found) == set(figures):
-                figures = found
-        return {name: float(figures[name]) for name in figures} if rates is not None else {}
+            if not any(np.any(total.numpy()) for total in parts):
+                # Nothing has updated it: the step reports a figure of that name by itself.
+                idle.add(metric.name)
+        found = scalars(self.model.get_metrics_result())
+        if set(found) == set(figures):
+            figures.update((name, float(v)) for name, v in found.items() if name not in idle)
+        return figures
 
     def evaluate(self) -> Iterator[dict[str, float] | None]:
         """Evaluates the validation data piece by piece, so that the caller can stop between pieces.
@@ -273,15 +276,25 @@ class Loop:
             if signature is not None:
                 # So that a slice with another number of examples is not traced again.
                 signature = (signature, tf.TensorSpec([], tf.int32), *more)
-            return tf.function(function, input_signature=signature, autograph=False)
+            return self._graph(tf.function(function, autograph=False), signature)
 
         return (
             compiled(self._steps, self._feed, sums),
             compiled(self._steps_of_test, self._validation),
         )
 
+    @staticmethod
+    def _graph(function: Any, signature: Any) -> Any:
+        return _Graph(function, signature)
+
     def _sums_now(self) -> list[tf.Tensor]:
-        return [tf.convert_to_tensor(variable) for variable in self.model.metrics_variables]
+        metrics = summed_metrics(self.model)
+        return [tf.convert_to_tensor(each) for metric in metrics for each in metric.variables]
+
+    def _reset_metrics(self) -> None:
+        """Resets the metrics whose figures of a step are those of its batch alone."""
+        for metric in summed_metrics(self.model):
+            metric.reset_state()
 
     @contextlib.contextmanager
     def _own_gradients(self) -> Iterator[None]:
@@ -340,7 +353,7 @@ class Loop:
 
     def _train_on(self, batch: Any) -> tuple[Any, Mapping[str, Any], Any, list[Any]]:
         """Trains on a batch; returns its size, logs, applied rate and metrics' variables."""
-        self.model.reset_metrics()
+        self._reset_metrics()
         # Read before the update, which increments the step: the rate that the update applies.
         rate = learning_rate_of(self.model)
         logs = self._step(self._feed.load(batch))
@@ -372,6 +385,26 @@ class Loop:
             parallel_iterations=1,
         )
         return i, going, dict(zip(names, values, strict=True))
+
+
+class _Graph:
+    """A function of the loop as one graph, for arguments of one form.
+
+    TensorFlow warns of functions that are traced often, as it would of those of many runs.
+
+    Args:
+        function: The `tf.function`.
+        signature: Forms of its arguments; None for those of the first call.
+    """
+
+    def __init__(self, function: Any, signature: Any):
+        self._function, self._signature = function, signature
+        self._graph: Any = None
+
+    def __call__(self, *arguments: Any) -> Any:
+        if self._graph is None:
+            self._graph = self._function.get_concrete_function(*(self._signature or arguments))
+        return self._graph(*arguments)
 
 
 class EagerLoop(Loop):
@@ -414,6 +447,24 @@ class EagerLoop(Loop):
             with refused(self.model, "test_step"):
                 logs = self._test_on(batch() if callable(batch) else batch)
         return steps, True, dict(logs)
+
+
+def summed_metrics(model: keras.Model) -> list[keras.Metric]:
+    """Returns the metrics that add up their batches, so that sums over batches give an epoch's.
+
+    All of Keras's own do. Others may keep anything, such as a maximum: they are left to run on over
+    the epoch, as under `fit`.
+    """
+    found: list[keras.Metric] = []
+    waiting = list(model.metrics)
+    while waiting:
+        metric = waiting.pop(0)
+        inner = getattr(metric, "metrics", None)
+        if inner is not None:
+            waiting += inner  # of what was compiled
+        elif type(metric).__module__.partition(".")[0] == "keras":
+            found.append(metric)
+    return found
 
 
 def logs_of(logs: Any, what: str) -> dict[str, Any]:

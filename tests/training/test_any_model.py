@@ -1,13 +1,74 @@
 """Models and data of one's own: the numbers of a run are those of `fit` with the same batches."""
 
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import keraslr
-from keraslr import Run
+from keraslr import Problem, Run
 from keraslr.training import train
 from tests.tools.fitted import fitted
 from tests.tools.kinds import KINDS
+
+
+class Largest(keras.metrics.Metric):
+    """The largest error so far, whose variable is no sum."""
+
+    def __init__(self):
+        super().__init__(name="largest")
+        self.value = self.add_weight(shape=(), initializer="zeros")
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        errors = keras.ops.abs(y_true - y_pred)
+        self.value.assign(keras.ops.maximum(self.value, keras.ops.max(errors)))
+
+    def result(self):
+        return 1.0 * self.value
+
+
+def test_a_metric_that_is_no_sum_has_the_values_of_fit():
+    def problem():
+        plain = KINDS[0]()
+
+        def build():
+            model = plain.build()
+            model.compile("sgd", "mse", metrics=["mae", Largest()])
+            return model
+
+        return Problem("largest", build, plain.x, plain.y, validation_split=0.25)
+
+    run = Run("it", 0.05, problem(), epochs=3, batch_size=8, seed=3)
+    result, (_, history) = train(run), fitted(run, problem())
+    for name in ("largest", "val_largest", "mae", "loss"):
+        np.testing.assert_allclose(result.epochs[name], history[name], rtol=1e-5, err_msg=name)
+    first = result.steps["largest"][: result.steps_done // 3]
+    assert first == sorted(first)  # the largest so far
+
+
+def test_a_loss_that_no_metric_keeps_is_the_mean_of_the_steps():
+    """Under `fit` it is 0: the metric of that name, which nothing updates."""
+
+    class Own(keras.Sequential):
+        def train_step(self, data):
+            x, y = data
+            with tf.GradientTape() as tape:
+                loss = keras.ops.mean(keras.ops.square(self(x, training=True)[:, 0] - y[:, 0]))
+            weights = self.trainable_variables
+            self.optimizer.apply(tape.gradient(loss, weights), weights)
+            return {"loss": loss}
+
+    def build():
+        model = Own([keras.Input((4,)), keras.layers.Dense(1)])
+        model.compile("sgd", "mse")
+        return model
+
+    plain = KINDS[0]()
+    run = Run("it", 0.05, Problem("own", build, plain.x, plain.y), epochs=1, batch_size=8)
+    result = train(run)
+    mean = np.average(result.loss, weights=[8] * 6 + [4])
+    assert result.epochs["loss"] == [pytest.approx(mean, rel=1e-6)]
+
 
 SCHEDULE = keraslr.CosineAnnealingLR(0.05, T_max=14)
 # There `fit` takes one empty step more at the end of each epoch, so that a schedule drifts: the

@@ -241,21 +241,21 @@ def test_the_optimizers_of_a_group_keep_the_ratio_of_their_rates():
 
 @pytest.mark.slow
 def test_memory_is_steady_over_fifty_runs():
-    x = np.random.default_rng(0).normal(size=(64, 100_000)).astype("float32")  # 25 MiB
+    x = np.random.default_rng(0).normal(size=(64, 2000)).astype("float32")
 
     def build():
-        model = keras.Sequential([keras.Input((100_000,)), L.Dense(4)])
+        model = keras.Sequential([keras.Input((2000,)), L.Dense(1000), L.Dense(1)])
         model.compile("adam", "mse")
         return model
 
     memory = []
     for number in range(50):
-        train(Run("it", 0.01, Problem("it", build, x.copy(), x[:, :4]), epochs=1, batch_size=32))
-        if number in (9, 49):
+        train(Run("it", 0.01, Problem("it", build, x.copy(), x[:, 0]), epochs=1, batch_size=32))
+        if number in (14, 49):
             gc.collect()
             memory.append(resident())
-    # A run that left its data and weights would leave 30 MiB each time.
-    assert memory[1] - memory[0] < 100
+    # A run that left its weights would leave 23 MiB each time.
+    assert memory[1] - memory[0] < 200
 
 
 def test_several_processes_train_a_model_of_ones_own():

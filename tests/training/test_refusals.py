@@ -156,6 +156,8 @@ def compiled():
 def test_wrong_data_and_models_are_refused_before_anything_is_spent(change, error, said):
     with pytest.raises(error, match=said):
         Run("it", 0.1, **change)
+    if isinstance(change.get("model"), keras.Model):
+        error, said = ValueError, "x must be given with a model"
     with pytest.raises(error, match=said):
         compare({"it": 0.1}, **{"dataset": tiny(), **change})
 
