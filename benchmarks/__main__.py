@@ -23,7 +23,8 @@ from benchmarks._measurement import Measurement, Subject
 from benchmarks._table import headline, machine, table
 
 SUBJECTS = (
-    "schedules", "training_step", "epoch", "descents", "published", "redraw", "imports",
+    "schedules", "training_step", "epoch", "own_models", "descents", "published", "redraw",
+    "imports",
 )  # fmt: skip
 # The variables that the libraries read when they start.
 THREADS = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
