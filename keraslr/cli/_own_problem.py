@@ -46,7 +46,7 @@ def own_problem(options: argparse.Namespace) -> Any:
     for name, other in (("model", "data"), ("data", "model")):
         if getattr(options, name) is None:
             raise UsageError(f"--{name} must be given with --{other}")
-    from keraslr import Problem
+    from keraslr.problems import Problem
 
     build, data = _named("model", options.model), _named("data", options.data)
     parts = _parts(data() if callable(data) and not hasattr(data, "shape") else data)

@@ -56,7 +56,7 @@ class Arrays:
             )
             for name, part in (("x", x), ("y", y), ("sample_weight", sample_weight))
         ]
-        if not leaves or 0 in lengths.values():
+        if not keras.tree.flatten(x) or not leaves or 0 in lengths.values():
             raise ValueError(f"{prefix}x must hold at least one example. Received: none")
         if len(set(lengths.values())) > 1:
             raise ValueError(

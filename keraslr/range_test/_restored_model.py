@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from keraslr.optimizers._of_a_model import like
+from keraslr.training._loop import compiled_step
 
 
 @contextlib.contextmanager
@@ -25,14 +26,14 @@ def trained_and_restored(
     attributes = {"optimizer": model.optimizer, "stop_training": model.stop_training}
     kept: list[tuple[Any, np.ndarray]] = []
 
-    def reported(data: Any) -> tf.Tensor:
+    def trained(data: Any) -> dict[str, Any]:
         logs = distribution_strategy.run(model.train_step, args=(data,))
         if "loss" not in logs:
             raise ValueError(
                 'the model\'s train_step must report its loss as "loss". '
                 f"Received: {', '.join(map(repr, logs)) or 'nothing'}"
             )
-        return distribution_strategy.reduce("MEAN", logs["loss"], axis=None)
+        return {"loss": distribution_strategy.reduce("MEAN", logs["loss"], axis=None)}
 
     def train(rate: float, batches: Iterator[Any]) -> float:
         # A variable rather than a schedule: a schedule would follow the optimizer's counter, which
@@ -41,7 +42,8 @@ def trained_and_restored(
         losses = []
         for _ in range(batches_per_step):
             model.reset_metrics()  # or the loss would be the mean since the first step
-            losses.append(float(step(keras.tree.map_structure(_tensor, next(batches)))))
+            data = keras.tree.map_structure(_tensor, next(batches))
+            losses.append(float(step(data)["loss"]))
         return float(np.mean(losses))
 
     def remember(next_creator: Any, **arguments: Any) -> Any:
@@ -61,16 +63,13 @@ def trained_and_restored(
         updating = getattr(optimizer, "inner_optimizer", optimizer)
         batches_per_step = updating.gradient_accumulation_steps or 1
         model.optimizer = optimizer
-        step, making = reported, contextlib.nullcontext()
+        # A separate graph, so that the model keeps its own.
+        step, making = compiled_step(model, trained, "train_step"), contextlib.nullcontext()
         if model.run_eagerly:
             # Variables of parts that are not built yet are created during the first step.
             making = tf.variable_creator_scope(remember)
         else:
-            # A separate graph, so that the model keeps its own. Tracing creates the variables of
-            # parts that are not built yet, and trains nothing.
-            step = tf.function(
-                reported, reduce_retracing=True, jit_compile=model.jit_compile, autograph=False
-            )
+            # Tracing creates the variables of parts that are not built yet, and trains nothing.
             step.get_concrete_function(keras.tree.map_structure(_tensor, batch))
         for each in (*model.variables, *model.metrics_variables):
             kept.append((each.value, each.value.numpy()))

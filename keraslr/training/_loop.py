@@ -257,11 +257,7 @@ class Loop:
         yet, and shows whether the model fits the data.
         """
 
-        def prepared(batch: Any) -> Any:
-            return logs_of(step(batch if self._prepare is None else self._prepare(batch)), what)
-
-        # As for `fit`, no autograph.
-        compiled = tf.function(prepared, jit_compile=self.model.jit_compile, autograph=False)
+        compiled = compiled_step(self.model, step, what, self._prepare)
         with self._own_gradients(), refused(self.model, what):
             graph = compiled.get_concrete_function(feed.spec)
         return compiled, tuple(graph.structured_outputs)
@@ -411,10 +407,7 @@ class EagerLoop(Loop):
     """A `Loop` without graphs, for a model compiled with `run_eagerly`."""
 
     def _traced(self, step: Any, feed: Any, what: str) -> tuple[Any, tuple[str, ...]]:
-        def prepared(batch: Any) -> Any:
-            return logs_of(step(batch if self._prepare is None else self._prepare(batch)), what)
-
-        return prepared, ()
+        return compiled_step(self.model, step, what, self._prepare), ()
 
     def _graphs(self) -> tuple[Any, Any]:
         return None, None
@@ -447,6 +440,29 @@ class EagerLoop(Loop):
             with refused(self.model, "test_step"):
                 logs = self._test_on(batch() if callable(batch) else batch)
         return steps, True, dict(logs)
+
+
+def compiled_step(
+    model: keras.Model, step: Callable[[Any], Any], what: str, prepare: Any = None
+) -> Any:
+    """Returns a step of a model as `fit` compiles it: a function of a batch that returns its logs.
+
+    Args:
+        model: Compiled model.
+        step: Its `train_step` or `test_step`, or a function that calls it.
+        what: Name of the step, for errors.
+        prepare: Function of a batch, called before the step; None for none.
+    """
+
+    def prepared(batch: Any) -> dict[str, Any]:
+        return logs_of(step(batch if prepare is None else prepare(batch)), what)
+
+    if model.run_eagerly:
+        return prepared
+    # As for `fit`, no autograph.
+    return tf.function(
+        prepared, reduce_retracing=True, jit_compile=model.jit_compile, autograph=False
+    )
 
 
 def summed_metrics(model: keras.Model) -> list[keras.Metric]:
