@@ -113,13 +113,13 @@ def test_data_of_unknown_length_have_curves_in_the_first_epoch(monkeypatch):
     assert panel.run.steps_per_epoch is None
     assert "epoch 1 of 2" in html.unescape(panel.status.value)
     assert 0 < panel.progress.value < 0.5
-    assert 0 < chart.metric.lines[0].get_xdata()[-1] <= 0.5
+    assert 0 < chart.metric.lines[0].get_xdata()[-1] < 1
     assert chart.rate.get_xlim()[1] == pytest.approx(2.04)
     gate.opened.set()
     ticking(panel, lambda: not panel.under_way)
     assert panel.result.steps_done == 12
     assert chart.metric.get_ylabel() == "accuracy"
-    assert chart.metric.get_ylim() == (0, 1)
+    assert chart.metric.get_ylim() == (0, 1.02)
     assert f"val_accuracy {panel.history['val_accuracy'][-1]:.4g}" in text(panel.message)
     panel.fork.click()
     ticking(panel, lambda: not panel.under_way)

@@ -273,4 +273,6 @@ def _last(values: list[float]) -> str:
     last = values[-1]
     if not math.isfinite(last):
         return "not finite"
-    return f"{last:.4f}" if last == 0 or 0.001 <= abs(last) < 10_000 else f"{last:.2e}"
+    if last and not 0.001 <= abs(last) < 10_000:
+        return f"{last:.2e}"
+    return f"{last:.4f}" if abs(last) < 10 else f"{last:.5g}"
