@@ -57,8 +57,8 @@ x, y = load_diabetes(return_X_y=True, scaled=False)
 
 def build():
     model = keras.Sequential(
-        [keras.Input((10,)), keras.layers.BatchNormalization(), keras.layers.Dense(32, "relu"),
-         keras.layers.Dense(1)]
+        [keras.Input((10,)), keras.layers.BatchNormalization(momentum=0.9),
+         keras.layers.Dense(32, "relu"), keras.layers.Dense(1)]
     )
     model.compile(keras.optimizers.Adam(0.01), "mse")
     return model
