@@ -85,7 +85,7 @@ def packed(content: Any, *, by_name: bool) -> bytes:
     if by_name:
         try:
             data = pickle.dumps(content)
-        except (pickle.PicklingError, AttributeError, TypeError):
+        except Exception:  # of any kind, since objects may define how they are packed
             pass
         else:
             # Code typed into a notebook's cells is in no file.

@@ -157,6 +157,8 @@ def _limits(values: np.ndarray) -> tuple[float, float]:
     low, high = unit * math.floor(low / unit), unit * math.ceil(high / unit)
     if fraction:
         high = min(high, 1.0)
+    if low == high:  # all values are the same
+        low, high = (0.0, 1.0) if fraction else (low - unit, high + unit)
     margin = 0.02 * (high - low)
     return (low if low == 0 else low - margin), high + margin
 

@@ -6,24 +6,28 @@ that the first weights depend on the seed alone.
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import functools
 import inspect
 import random
 import threading
 import types
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
+from keras.src.backend.common import global_state  # of no public name: where Keras counts names
 
 from keraslr.datasets import CLASSES, IMAGE_SHAPE
 from keraslr.optimizers._of_a_model import like
 
 _LOGITS = "model must end in ten logits, of shape (batch, 10), without softmax or sigmoid"
 _REMEDY = "leave the last activation out, as in keras.layers.Dense(10)"
+_NAMES = "object_name_uids"
 _FUNCTION = "pass a function that builds and compiles it, def build(seed): ..."
 
 # Layers and operations that leave the values of a tensor as they are.
@@ -44,7 +48,7 @@ def require_model(model: Any) -> None:
             "model must be a compiled keras.Model, or a function of no argument or of a seed that "
             f"builds one, def build(seed): .... Received: model={model!r}"
         )
-    _takes_seed(model)
+    _seed_argument(model, 0)
 
 
 def require_builder(model: Any) -> None:
@@ -59,7 +63,7 @@ def require_builder(model: Any) -> None:
             "model must be the name of a model or a function of a seed that builds a Keras model, "
             f"def build(seed): .... Received: model={model!r}"
         )
-    _takes_seed(model)
+    _seed_argument(model, 0)
 
 
 def function_name(function: Callable[..., Any]) -> str:
@@ -70,35 +74,80 @@ def function_name(function: Callable[..., Any]) -> str:
     return f"{named.__module__}.{named.__qualname__}"
 
 
-def _takes_seed(build: Callable[..., Any]) -> bool:
-    """Returns whether the function that builds a model takes a seed."""
+def _seed_argument(build: Callable[..., Any], seed: int) -> tuple[tuple[int, ...], dict[str, int]]:
+    """Returns the arguments that give a function its seed: none for one that takes no seed.
+
+    A seed is a parameter of that name, or the only one that has to be given. Another parameter with
+    a default is not: `build(width=64)` means a width.
+    """
     try:
         signature = inspect.signature(build)
     except ValueError:
-        return True  # a builtin without a signature
-    for arguments in ((0,), ()):
-        try:
-            signature.bind(*arguments)
-        except TypeError:
-            continue
-        # A class of models may take other things than a seed first.
-        return bool(arguments) and not isinstance(build, type)
+        return (seed,), {}  # a builtin without a signature
+    kinds = inspect.Parameter
+    known = signature.parameters
+    required = [
+        each
+        for each in known.values()
+        if each.default is kinds.empty
+        and each.kind not in (kinds.VAR_POSITIONAL, kinds.VAR_KEYWORD)
+    ]
+    if "seed" in known and known["seed"].kind is not kinds.POSITIONAL_ONLY:
+        if not [each for each in required if each.name != "seed"]:
+            return (), {"seed": seed}
+    elif len(required) <= 1:
+        if not required:
+            return (), {}
+        if required[0].kind is kinds.KEYWORD_ONLY:
+            return (), {required[0].name: seed}
+        return (seed,), {}
     raise TypeError(
         "model must be a function of no argument, or of one, the seed of the first weights, "
         f"def build(seed): .... Received: model={build!r}"
     )
 
 
-def compiled_model(build: Callable[..., Any] | keras.Model, seed: int) -> keras.Model:
+def counted_names() -> dict[str, int]:
+    """Returns how many objects of each kind Keras has named so far in this thread."""
+    return dict(global_state.get_global_attribute(_NAMES) or {})
+
+
+@contextlib.contextmanager
+def _names_after(counted: dict[str, int] | None) -> Iterator[None]:
+    """Makes Keras name what is new as if only these objects had been named before.
+
+    For each new name of a variable TensorFlow keeps a kernel, and with it the variable's memory, so
+    that hundreds of runs would fill it.
+    """
+    if counted is None:
+        yield
+        return
+    before = global_state.get_global_attribute(_NAMES)
+    global_state.set_global_attribute(_NAMES, collections.defaultdict(int, counted))
+    try:
+        yield
+    finally:
+        global_state.set_global_attribute(_NAMES, before)
+
+
+def compiled_model(
+    build: Callable[..., Any] | keras.Model, seed: int, names: dict[str, int] | None = None
+) -> keras.Model:
     """Returns a new compiled model with the first weights of a seed.
+
+    Args:
+        build: The model to copy, or the function that builds it.
+        seed: The seed.
+        names: Names after which Keras is to count, from `counted_names`; None for all so far.
 
     Raises:
         TypeError: The function returned something other than a Keras model.
         ValueError: The model is not compiled, or cannot be copied.
     """
-    if isinstance(build, keras.Model):
-        return _copied(build, seed)
-    model = _called(build, seed)
+    with _names_after(names):
+        if isinstance(build, keras.Model):
+            return _copied(build, seed)
+        model = _called(build, seed)
     _require_compiled(model)
     return model
 
@@ -173,8 +222,9 @@ def _compile_for_classes(model: keras.Model) -> None:
 
 
 def _called(build: Callable[..., Any], seed: int) -> keras.Model:
+    arguments, named = _seed_argument(build, seed)
     with seeded(seed):
-        model = build(seed) if _takes_seed(build) else build()
+        model = build(*arguments, **named)
     if not isinstance(model, keras.Model):
         raise TypeError(
             "model must be a function of a seed that returns a keras.Model. "
@@ -220,17 +270,22 @@ def _copied(model: keras.Model, seed: int) -> keras.Model:
         ValueError: The model cannot be copied.
     """
     try:
-        with seeded(seed):
+        with seeded(seed), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of functions without a name
             copy = _recreated(model)
-        if seed == 0:
-            _give_weights(model, copy)
-        copy.compile(**_compile_arguments(model))
+            if seed == 0:
+                _give_weights(model, copy)
+            copy.compile(**_compile_arguments(model))
     except Exception as error:  # a class of the user's may raise anything
         raise ValueError(
-            f"model cannot be copied ({type(error).__name__}: {error}): {_FUNCTION}. "
+            f"model cannot be copied ({type(error).__name__}: {_in_a_line(error)}): {_FUNCTION}. "
             f"Received: {model!r}"
         ) from error
     return copy
+
+
+def _in_a_line(error: BaseException) -> str:
+    return " ".join(str(error).split())
 
 
 def _recreated(model: keras.Model) -> keras.Model:

@@ -13,7 +13,7 @@ import keras
 from keraslr._parameters import MAX_TICKS, Number
 from keraslr.problems._data import Arrays, Batches, Data, data_of
 from keraslr.problems._identity import code_digest, model_digest
-from keraslr.problems._model import compiled_model, function_name, require_model
+from keraslr.problems._model import compiled_model, counted_names, function_name, require_model
 
 # Name of a problem made from `model=` and `x=`.
 UNNAMED = "data"
@@ -91,6 +91,8 @@ class Problem:
         if not isinstance(self.name, str) or not self.name.strip():
             raise ValueError(f"name must be a string that is not blank. Received: {self.name!r}")
         require_model(self.build)
+        # Keras names the layers of each run alike.
+        self.__dict__["_names"] = counted_names()
         share = _SHARE.validated("validation_split", self.validation_split)
         object.__setattr__(self, "validation_split", share)
         for field in ("steps_per_epoch", "validation_steps", "validation_batch_size"):
@@ -123,7 +125,8 @@ class Problem:
         Raises:
             TypeError, ValueError: The model is not compiled, or cannot be copied.
         """
-        return compiled_model(self.build, seed)
+        names = self.__dict__.setdefault("_names", counted_names())
+        return compiled_model(self.build, seed, names)
 
     @property
     def model_name(self) -> str:
@@ -192,6 +195,11 @@ class Problem:
         """Number of training examples; None if the data come in batches."""
         train = self.data().train
         return train.examples if isinstance(train, Arrays) else None
+
+    @property
+    def has_validation(self) -> bool:
+        """Whether there are data to validate on."""
+        return self.validation_data is not None or self.validation_split > 0
 
     def steps(self, batch_size: int) -> int | None:
         """Returns the optimizer steps of an epoch; None if nobody knows before one is over."""

@@ -180,6 +180,8 @@ class LiveRun(WatchedRun):
     def hold_rate(self, rate: float) -> None:
         """Sets the rate by hand from the next slice on; before the start, from the first step on.
 
+        A plateau rule rests while a rate is held.
+
         Args:
             rate: Learning rate, >= 0.
 
@@ -442,7 +444,7 @@ class LiveRun(WatchedRun):
         rate = self.held_rate
         # The plateau rule scales what it is given, but a rate set by hand is applied as it is.
         scale = self._trainer.plateau_scale() if self._trainer is not None else 1.0
-        self._steered.hold(None if rate is None else rate / scale)
+        self._steered.hold(rate if rate is None or not scale else rate / scale)
         write_steering(self.result, [self.result.steps_done, rate])
 
 

@@ -444,7 +444,7 @@ def refused(model: keras.Model, what: str) -> Iterator[None]:
     except _NO_FIT as error:
         raise ValueError(
             f"the model cannot be trained on the data: {type(error).__name__} in its {what}: "
-            f"{error}. Received: {model.name!r}"
+            f"{' '.join(str(error).split()).rstrip('.')}. Received: {model.name!r}"
         ) from error
 
 

@@ -149,6 +149,8 @@ class Run:
                         f"{field} must be left out with a problem, which has its own. "
                         f"Received: {field}={getattr(self, field)!r}"
                     )
+            if self.plateau is not None:
+                _require_validation(self.problem, self.plateau.monitor)
             return
         require_dataset(self.dataset)
         if not isinstance(self.model, str):
@@ -306,6 +308,14 @@ def require_dataset(dataset: Any) -> None:
             f"dataset must be a Dataset or one of {names}: make arrays a dataset with "
             "keraslr.datasets.Dataset(name, x_train, y_train, x_test, y_test). "
             f"Received: dataset of type {type(dataset).__name__}"
+        )
+
+
+def _require_validation(problem: Problem, monitor: str) -> None:
+    if monitor.startswith("val_") and not problem.has_validation:
+        raise ValueError(
+            "validation_data must be given, or validation_split, for a ReduceLROnPlateau that "
+            f"watches {monitor!r}. Received: {problem!r} without validation data"
         )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from keras import ops
 
 from keraslr._parameters import MAX_TICKS, Number
+from keraslr.callbacks import ReduceLROnPlateau
 from keraslr.schedules import Schedule
 from keraslr.training._result import Result
 
@@ -31,6 +32,11 @@ class SteeredSchedule(keras.optimizers.schedules.LearningRateSchedule):
         self._schedule, self._first_step = schedule, first_step
         self._held = keras.Variable(_NOT_HELD, trainable=False, dtype="float32", name="held_rate")
 
+    @property
+    def is_held(self) -> bool:
+        """Whether a rate is held."""
+        return float(ops.convert_to_numpy(self._held)) >= 0
+
     def hold(self, rate: float | None) -> None:
         """Holds this rate from the next step on; None returns to the schedule's rate."""
         self._held.assign(_NOT_HELD if rate is None else rate)
@@ -41,6 +47,21 @@ class SteeredSchedule(keras.optimizers.schedules.LearningRateSchedule):
         if isinstance(planned, _Schedule):
             planned = planned(step - self._first_step)
         return ops.where(self._held >= 0, self._held, planned)
+
+
+class RestingPlateau(ReduceLROnPlateau):
+    """A plateau rule that decides nothing while a rate is held by hand.
+
+    It would reduce a rate that is not applied, again and again.
+    """
+
+    held_by: SteeredSchedule | None = None
+
+    def _decide(self, metric: Any) -> None:
+        if self.held_by is not None and self.held_by.is_held:
+            self._decided, self._rate_before = self._epoch, self.learning_rate
+            return
+        super()._decide(metric)
 
 
 def planned_rates(schedule: Any, steps: int) -> np.ndarray:

@@ -14,7 +14,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keraslr.callbacks import ReduceLROnPlateau
 from keraslr.callbacks._attached import Attached
 from keraslr.callbacks._scaled import scales_of
 from keraslr.optimizers._of_a_model import optimizers_of
@@ -23,6 +22,7 @@ from keraslr.training._feed import feed_of
 from keraslr.training._loop import EagerLoop, Loop
 from keraslr.training._result import RATE, OnProgress, Result
 from keraslr.training._run import Run, model_of
+from keraslr.training._steering import RestingPlateau, SteeredSchedule
 
 
 class Trainer:
@@ -250,7 +250,10 @@ class Trainer:
                 )
             made += found
         if self.run.plateau is not None:
-            made.append(ReduceLROnPlateau(**self.run.plateau.settings()))
+            rule = RestingPlateau(**self.run.plateau.settings())
+            if isinstance(self._learning_rate, SteeredSchedule):
+                rule.held_by = self._learning_rate
+            made.append(rule)
         return made
 
     def _make_loop(self) -> None:

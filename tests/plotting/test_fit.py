@@ -52,6 +52,13 @@ def test_fractions_end_at_one():
     assert 1.0 <= high < 1.01
 
 
+@pytest.mark.parametrize("value", [1.0, 0.0, 0.5, 5.0, -3.0])
+def test_a_value_that_never_changes_has_an_axis(value):
+    low, high = drawn([value, value]).figures[0].get_ylim()
+    assert low <= value <= high
+    assert low < high
+
+
 def test_a_redrawn_chart_shows_the_new_curves_alone():
     chart = drawn([1.0, 2.0], [0.1, 0.2], rate_times=np.arange(2.0), rate=np.array([0.1, 0.1]))
     before = chart.png()

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import keras
 import numpy as np
+import pytest
 from networks import softmax_regression
 
 from keraslr import datasets
@@ -60,3 +64,11 @@ def noise(train=1000, test=100):
         )
     ]
     return datasets.Dataset("noise", *parts)
+
+
+def resident():
+    """Memory of this process in MiB."""
+    statm = Path("/proc/self/statm")
+    if not statm.exists():
+        pytest.skip("memory is read from /proc")
+    return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGESIZE") / 2**20

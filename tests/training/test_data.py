@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import gc
-import os
 import weakref
-from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
-from small_runs import build_with_state, loop_of, noise
+from small_runs import build_with_state, loop_of, noise, resident
 from waiting import PATIENCE
 
 from keraslr.models import lenet
@@ -48,14 +46,6 @@ def test_loops_on_one_dataset_share_what_is_on_the_device():
     loops.clear()
     gc.collect()
     assert held() is None
-
-
-def resident():
-    """Memory of this process in MiB."""
-    statm = Path("/proc/self/statm")
-    if not statm.exists():
-        pytest.skip("memory is read from /proc")
-    return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGESIZE") / 2**20
 
 
 @pytest.mark.slow
