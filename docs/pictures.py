@@ -1,6 +1,7 @@
 """Takes new screenshots of the panels, and a live picture, for the documentation.
 
-    .venv/bin/python docs/pictures.py [schedule] [descent] [training] [live-plot]
+    .venv/bin/python docs/pictures.py [schedule] [descent] [training] [live-plot] \
+        [own-regression] [own-text] [own-two-outputs]
 
 Needs Chromium and, for the training panel, Fashion-MNIST.
 """
@@ -42,6 +43,83 @@ DescentPanel("flat bowl", ["SGD", "momentum", "Adam", "Lion"])""",
 from widgets import TrainingPanel
 panel = TrainingPanel(dataset="fashion_mnist", epochs=4)
 panel""",
+}
+
+# Training panels with models and data of one's own, and a metric to show.
+OWN = {
+    "own-regression": (
+        """
+import keras
+from sklearn.datasets import load_diabetes
+from widgets import TrainingPanel
+
+x, y = load_diabetes(return_X_y=True, scaled=False)
+
+def build():
+    model = keras.Sequential(
+        [keras.Input((10,)), keras.layers.BatchNormalization(momentum=0.9),
+         keras.layers.Dense(32, "relu"), keras.layers.Dense(1)]
+    )
+    model.compile(keras.optimizers.Adam(0.01), "mse")
+    return model
+
+panel = TrainingPanel(build, x, y, validation_split=0.25, epochs=40)
+panel""",
+        None,
+    ),
+    "own-text": (
+        """
+import keras
+import numpy as np
+import tensorflow as tf
+import keraslr
+from widgets import TrainingPanel
+
+random = np.random.default_rng(0)
+words = random.integers(0, 200, (2000, 12))
+liked = (words % 10 < 4).sum(1) + random.normal(0, 1, 2000) > 4.8
+whole = tf.data.Dataset.from_tensor_slices((words, liked.astype("int32")))
+train = whole.take(1600).filter(lambda text, _: text[0] > 0).batch(32)
+
+def build():
+    model = keras.Sequential(
+        [keras.Input((12,)), keras.layers.Embedding(200, 8), keras.layers.LSTM(8),
+         keras.layers.Dense(1, "sigmoid")]
+    )
+    model.compile(keras.optimizers.Adam(), "binary_crossentropy", metrics=["accuracy", "auc"])
+    return model
+
+problem = keraslr.Problem("reviews", build, train, validation_data=whole.skip(1600).batch(100))
+rule = keraslr.callbacks.ReduceLROnPlateau(factor=0.3, patience=1)
+panel = TrainingPanel(problem, schedule=(0.01, rule), epochs=10)
+panel""",
+        "auc",
+    ),
+    "own-two-outputs": (
+        """
+import keras
+import numpy as np
+from sklearn.datasets import load_wine
+from widgets import TrainingPanel
+
+x, kind = load_wine(return_X_y=True)
+order = np.random.default_rng(0).permutation(len(x))
+x, kind = x[order], kind[order]
+inputs = keras.Input((12,))
+hidden = keras.layers.BatchNormalization(momentum=0.9)(inputs)
+hidden = keras.layers.Dense(24, "relu")(hidden)
+model = keras.Model(
+    inputs,
+    {"kind": keras.layers.Dense(3, "softmax", name="kind")(hidden),
+     "proline": keras.layers.Dense(1, name="proline")(hidden)},
+)
+losses = {"kind": "sparse_categorical_crossentropy", "proline": "mse"}
+model.compile("adam", losses, metrics={"kind": ["accuracy"], "proline": ["mae"]})
+targets = {"kind": kind, "proline": x[:, -1] / 1000}
+panel = TrainingPanel(model, x[:, :-1], targets, validation_split=0.25, epochs=40)
+panel""",
+        "kind_accuracy",
+    ),
 }
 
 FIT = """
@@ -94,6 +172,16 @@ def trained(page: Watched) -> None:
     page.until(finished, 300)
 
 
+def trained_own(page: Watched, metric: str | None) -> None:
+    """Trains one's own model to the end, and shows a metric."""
+    panel = page.panel("training")
+    page.button(panel, "Train").click()
+    page.until(lambda: "finished" in panel.locator(".keraslr-message").first.inner_text(), 300)
+    if metric is not None:
+        chosen = panel.locator(".widget-dropdown", has_text="metric").filter(visible=True).first
+        chosen.locator("select").select_option(metric)
+
+
 def photograph(name: str, page: Page, path: Path) -> None:
     """Saves a picture of the whole panel, however long it is."""
     panel = page.locator(f".keraslr-{name}-panel").first
@@ -113,7 +201,8 @@ def main(names: list[str]) -> None:
     """Takes the pictures with the given names, or all of them."""
     if not names or "live-plot" in names:
         live_picture(ROOT / "docs" / "live-plot.png")
-    panels = [name for name in names or CELLS if name in CELLS]
+    cells = CELLS | {name: cell for name, (cell, _) in OWN.items()}
+    panels = [name for name in names or cells if name in cells]
     if not panels:
         return
     with sync_playwright() as playwright, tempfile.TemporaryDirectory() as folder:
@@ -121,7 +210,7 @@ def main(names: list[str]) -> None:
         for name in panels:
             here = Path(folder, name)
             here.mkdir()
-            notebook = write_notebook(here / "page.ipynb", [CELLS[name]])
+            notebook = write_notebook(here / "page.ipynb", [cells[name]])
             server = Server(
                 "voila", here, str(notebook), "--no-browser", "--port={port}",
                 "--Voila.ip=127.0.0.1", "--show_tracebacks=True",
@@ -130,10 +219,14 @@ def main(names: list[str]) -> None:
                 server.wait("/voila/static/voila.js")
                 page = Watched(browser.new_page(viewport={"width": _PAGE_WIDTH, "height": 1000}))
                 page.page.goto(f"http://127.0.0.1:{server.port}/", timeout=120_000)
-                page.panel(name).wait_for(timeout=60_000)
-                if name == "training":
+                kind = "training" if name in OWN else name
+                page.panel(kind).wait_for(timeout=60_000)
+                if name in OWN:
+                    trained_own(page, OWN[name][1])
+                elif name == "training":
                     trained(page)
-                photograph(name, page.page, ROOT / "docs" / f"panel-{name}.png")
+                file = f"{name}.png" if name in OWN else f"panel-{name}.png"
+                photograph(kind, page.page, ROOT / "docs" / file)
             finally:
                 server.close()
         browser.close()

@@ -49,7 +49,7 @@ class TrainingChart(Chart):
         if figure != self._figure:
             self._figure, self._frame = figure, None
             self.metric.set_ylabel(figure.replace("_", " "))
-            self.metric.set_ylim(0, 1)
+            self.metric.set_ylim(0, 1.02)  # a line at 1 is seen
             both = bool(figure) and self._has_loss
             self.metric.set_visible(bool(figure))
             self.loss.set_visible(self._has_loss or not figure)

@@ -181,7 +181,7 @@ class ComparisonChart(Chart):
             self.loss.set_ylim(max(lows[lows > 0].min(), 1e-6 * high) / 1.5, 1.05 * high)
         else:
             margin = 0.05 * (high - low)
-            self.loss.set_ylim(low - margin if low < 0 else 0, high + margin)
+            self.loss.set_ylim(low - margin if low < 0 else 0, 1.05 * high - 0.05 * low)
 
     def arrange(self, labels: Sequence[str] = (), **margins: float) -> None:
         """Sets the margins as `Chart.arrange` does, with a larger legend, even for a single line.

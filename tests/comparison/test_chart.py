@@ -18,19 +18,19 @@ def test_the_chart_shows_the_plan_and_then_what_came_of_it(comparison):
     ]
     curves = comparison[1].curves()
     chart.draw({}, planned, note="later")
-    assert [len(axes.lines) for axes in (chart.rate, chart.loss, chart.accuracy)] == [2, 0, 0]
+    assert [len(axes.lines) for axes in (chart.rate, chart.loss, chart.metric)] == [2, 0, 0]
     assert [text.get_text() for text in chart.loss.texts] == ["later"]
     falling = chart.rate.lines[1].get_xydata()
     chart.draw({"falling": curves["falling"]}, planned, note="later")
-    assert [len(axes.lines) for axes in (chart.rate, chart.loss, chart.accuracy)] == [2, 1, 1]
+    assert [len(axes.lines) for axes in (chart.rate, chart.loss, chart.metric)] == [2, 1, 1]
     assert [text.get_text() for text in chart.loss.texts] == [""]
     # The colour is that of the plan, and the rates applied are those planned.
     assert chart.loss.lines[0].get_color() == chart.rate.lines[1].get_color()
     np.testing.assert_allclose(chart.rate.lines[1].get_xydata(), falling)
     np.testing.assert_array_equal(
-        chart.loss.lines[0].get_ydata(), curves["falling"].train_loss.mean
+        chart.loss.lines[0].get_ydata(), curves["falling"].figures["loss"].mean
     )
-    (low, high), lowest = chart.loss.get_ylim(), curves["falling"].train_loss.low.min()
+    (low, high), lowest = chart.loss.get_ylim(), curves["falling"].figures["loss"].low.min()
     assert low == 0
     chart.draw({"falling": curves["falling"]}, planned, log=True)
     assert chart.loss.get_yscale() == "log"
@@ -49,7 +49,7 @@ def test_a_chart_that_is_drawn_again_is_the_same_as_a_new_one(comparison):
     ]
     both, other = comparison[1].curves(), comparison[1].curves()
     for curve in other.values():  # the same limits, and nothing in the same place
-        for series in (curve.train_loss, curve.test_accuracy):
+        for series in curve.figures.values():
             middle = (series.low.min() + series.high.max()) / 2
             for values in (series.mean, series.low, series.high):
                 values[:] = 2 * middle - values
@@ -61,7 +61,9 @@ def test_a_chart_that_is_drawn_again_is_the_same_as_a_new_one(comparison):
         ((other, planned), {}),
         ((other, planned[::-1]), {}),
         ((other, planned), {"log": True}),
-        ((both, planned), {}),
+        ((other, planned), {"log": True, "figure": "val_loss"}),
+        ((other, planned), {"figure": ""}),
+        ((both, planned), {"figure": "val_accuracy"}),
         (({}, planned), {"note": "now"}),
         (({}, planned), {"note": "later"}),
     ]

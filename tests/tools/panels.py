@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import html
 import re
 import time
@@ -14,6 +15,13 @@ from widgets import TrainingPanel
 def text(widget):
     """Returns the text of an HTML widget."""
     return html.unescape(re.sub("<[^>]*>", "", widget.value))
+
+
+def downloads(links):
+    """Returns the texts of the files that an HTML widget of links offers, by name."""
+    pattern = r'download="([^"]*)" href="data:[^;]*;base64,([^"]*)"'
+    found = re.findall(pattern, links.value)
+    return {name: base64.b64decode(data).decode() for name, data in found}
 
 
 def is_picture(widget):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import _thread
-import base64
 import csv
 import io
 import json
@@ -11,6 +10,7 @@ import re
 import threading
 
 import pytest
+from panels import downloads
 from waiting import PATIENCE, Gate, hold_slice, slices_begun, until
 
 from keraslr import ConstantLR, CosineAnnealingLR, StepLR, datasets
@@ -41,11 +41,6 @@ def text(widget):
 
 def threads():
     return [each for each in threading.enumerate() if each.name == "keraslr-comparison"]
-
-
-def download(panel, name):
-    (data,) = re.findall(rf'download="{name}" href="data:[^;]+;base64,([^"]+)"', panel.links.value)
-    return base64.b64decode(data).decode()
 
 
 @pytest.fixture(scope="module")
@@ -207,14 +202,14 @@ def test_a_blocking_run_ends_with_table_picture_and_files(finished):
 
 
 def test_the_results_can_be_downloaded(finished):
-    rows = list(csv.DictReader(io.StringIO(download(finished, "comparison.csv"))))
+    rows = list(csv.DictReader(io.StringIO(downloads(finished.links)["comparison.csv"])))
     assert [(row["schedule"], row["seed"], row["epoch"]) for row in rows][:3] == [
         ("low", "0", "1"), ("low", "0", "2"), ("low", "1", "1"),
     ]  # fmt: skip
     assert [float(row["learning_rate"]) for row in rows[-2:]] == [0.1, 0.05]
     last = finished.comparison.of("falling")[1]
     assert float(rows[-1]["val_loss"]) == last.test_loss[-1]
-    plain = json.loads(download(finished, "comparison.json"), parse_constant=pytest.fail)
+    plain = json.loads(downloads(finished.links)["comparison.json"], parse_constant=pytest.fail)
     assert plain["runs"][-1]["loss"] == last.train_loss
     assert plain["published"] == {}
 

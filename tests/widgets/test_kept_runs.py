@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import csv
 import io
 import json
@@ -11,7 +10,7 @@ import re
 import keras
 import numpy as np
 import pytest
-from panels import learning, text
+from panels import downloads, learning, text
 from programs import Program
 from waiting import PATIENCE
 
@@ -49,17 +48,11 @@ def test_the_table_has_the_figures():
     assert shown["state"] == "finished"
 
 
-def downloads(panel):
-    pattern = r'download="([^"]*)" href="data:[^;]*;base64,([^"]*)"'
-    links = re.findall(pattern, panel.runs.links.value)
-    return {name: base64.b64decode(data).decode() for name, data in links}
-
-
 def test_runs_are_exported():
     panel = learning()
     panel.train(block=True)
     panel.runs.export.click()
-    files = downloads(panel)
+    files = downloads(panel.runs.links)
     (run,) = json.loads(files["runs.json"])
     assert run["steps"]["loss"] == panel.result.loss
     assert run["name"] == "cosine annealing"

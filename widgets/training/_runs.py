@@ -21,11 +21,11 @@ from widgets.parts._downloads import csv_text, link
 from widgets.parts._panel import columns, dispose
 from widgets.training._settings import RunSettings
 
-# Columns before and after those of the figures, and their widths.
-_BEFORE = {
-    "show": "44px", "name": "210px", "schedule": "minmax(120px, 1.6fr)", "epochs": "52px",
-}  # fmt: skip
-_AFTER = {"time": "58px", "state": "minmax(74px, .8fr)", "": "36px"}
+# Columns before and after those of the figures.
+_BEFORE = "show", "name", "schedule", "epochs"
+_AFTER = "time", "state", ""
+# Figures beside which there is room for long names.
+_FEW = 4
 # Headings of the figures of images; those of other problems have Keras's names.
 IMAGES = {
     "loss": "train loss", "val_loss": "test loss", "accuracy": "train acc.",
@@ -129,13 +129,20 @@ class KeptRuns(ipywidgets.VBox):
         self._figures = {heading: figure for figure, heading in figures.items()}
         self._head = (*_BEFORE, *self._figures, *_AFTER)
         self.kept: list[KeptRun] = []
-        # As wide as a bold heading.
-        widths = [max(74, 12 + 8 * len(heading)) for heading in self._figures]
-        columns_of = (*_BEFORE.values(), *(f"{each}px" for each in widths), *_AFTER.values())
+        # As wide as a bold heading, or as a number.
+        widths = [max(62, 8 * len(heading)) for heading in self._figures]
+        few = len(widths) <= _FEW
+        self._name_width, schedule = (210, 120) if few else (124, 80)
+        grid = [
+            "44px", f"{self._name_width}px", f"minmax({schedule}px, 1.6fr)", "52px",
+            *(f"{width}px" for width in widths), "52px", "minmax(70px, .8fr)", "36px",
+        ]  # fmt: skip
+        fixed = 44 + self._name_width + schedule + 52 + 52 + 70 + 36
         self._grid = ipywidgets.GridBox(
             layout={
-                "grid_template_columns": " ".join(columns_of), "grid_gap": "0 8px",
-                "align_items": "center", "min_width": f"{680 + sum(widths) + 8 * len(widths)}px",
+                "grid_template_columns": " ".join(grid), "grid_gap": "0 8px",
+                "align_items": "center",
+                "min_width": f"{fixed + sum(widths) + 8 * (len(grid) - 1)}px",
             }
         )  # fmt: skip
         self.export = ipywidgets.Button(
@@ -174,7 +181,7 @@ class KeptRuns(ipywidgets.VBox):
             ),
             ipywidgets.Text(
                 value=name, continuous_update=False,
-                layout={"width": "206px", "border": f"2px solid {colour}"},
+                layout={"width": f"{self._name_width - 4}px", "border": f"2px solid {colour}"},
             ),
             {column: ipywidgets.HTML() for column in self._head[2:-1]},
             ipywidgets.Button(icon="times", tooltip="Remove", layout={"width": "34px"}),
@@ -273,4 +280,6 @@ def _last(values: list[float]) -> str:
     last = values[-1]
     if not math.isfinite(last):
         return "not finite"
-    return f"{last:.4f}" if last == 0 or 0.001 <= abs(last) < 10_000 else f"{last:.2e}"
+    if last and not 0.001 <= abs(last) < 10_000:
+        return f"{last:.2e}"
+    return f"{last:.4f}" if abs(last) < 10 else f"{last:.5g}"

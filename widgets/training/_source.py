@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Callable
 from typing import Any
 
 import ipywidgets
 
+from keraslr.callbacks import ReduceLROnPlateau
 from keraslr.schedules import Schedule
 from keraslr.training._run import described_schedule, schedule_and_plateau
 from widgets.parts._controls import shared
@@ -44,7 +46,7 @@ class ScheduleSource(ipywidgets.VBox):
             subject.require_monitored(plateau)
             label = described_schedule(schedule)
             if plateau is not None:
-                label += f", {type(plateau).__name__}"
+                label += f", ReduceLROnPlateau({_unusual(plateau)})"
             self._given = Plan(schedule, plateau, label, _short_name(schedule), in_epochs=False)
         self.form = ScheduleForm(strategy, plateau=True, rate=subject.rate)
         there = ((GIVEN, self._given), (LINKED, panel), (OWN, self.form))
@@ -53,7 +55,10 @@ class ScheduleSource(ipywidgets.VBox):
             options=options, **shared("train under", "Schedule of the next run or branch.")
         )
         self.source.layout.display = "none" if len(options) == 1 else ""
-        super().__init__([self.source, self.form], layout={"width": "100%"})
+        self._said = ipywidgets.HTML(layout={"width": "100%"})
+        if self._given is not None:
+            self._said.value = f"<code>{html.escape(self._given.label)}</code>"
+        super().__init__([self.source, self._said, self.form], layout={"width": "100%"})
         self._show_form()
 
     def on_change(self, handler: Callable[[], None]) -> None:
@@ -98,6 +103,16 @@ class ScheduleSource(ipywidgets.VBox):
 
     def _show_form(self) -> None:
         self.form.layout.display = "" if self.source.value == OWN else "none"
+        self._said.layout.display = "" if self.source.value == GIVEN else "none"
+
+
+def _unusual(plateau: ReduceLROnPlateau) -> str:
+    """Returns the monitor, and the settings that differ from the defaults."""
+    usual = ReduceLROnPlateau().settings()
+    settings = plateau.settings().items()
+    return ", ".join(
+        f"{name}={value!r}" for name, value in settings if name == "monitor" or value != usual[name]
+    )
 
 
 def _short_name(schedule: Any) -> str:
