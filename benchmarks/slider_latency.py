@@ -115,7 +115,7 @@ def report(host: str, page: Watched, moves: int) -> None:
         if state == "training":
             training = page.panel("training")
             page.button(training, "Train").click()
-            training.locator(".keraslr-status", has_text="images/s").wait_for()
+            training.locator(".keraslr-status", has_text="examples/s").wait_for()
         for name, label, key, shown in _SLIDERS:
             measured(page, name, label, key, 6)
             times = np.array(measured(page, name, label, key, moves))

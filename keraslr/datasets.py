@@ -54,12 +54,14 @@ class DatasetError(RuntimeError):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Dataset:
-    """Images of ten classes, split into training and test data.
+    """Examples of some classes, split into training and test data.
 
     Attributes:
         name: Name of the dataset.
-        x_train, x_test: uint8 pixels of shape (examples, 28, 28, 1).
-        y_train, y_test: Integer labels from 0 to 9, of shape (examples,).
+        x_train, x_test: Images of ten classes, uint8 pixels of shape (examples, 28, 28, 1), which
+            training divides by 255. Or other features, floats or integers of shape
+            (examples, ...), which it takes as they are.
+        y_train, y_test: Integer labels from 0 on, of shape (examples,).
         substitute: Whether the dataset replaces another one that is unavailable.
         note: A sentence that describes the dataset.
 
@@ -77,35 +79,59 @@ class Dataset:
 
     def __post_init__(self) -> None:
         for part in ("train", "test"):
-            images, labels = getattr(self, f"x_{part}"), getattr(self, f"y_{part}")
-            _require_images(f"x_{part}", images)
-            _require_labels(f"y_{part}", labels)
-            if len(images) != len(labels) or len(images) == 0:
+            examples, labels = getattr(self, f"x_{part}"), getattr(self, f"y_{part}")
+            _require_examples(f"x_{part}", examples)
+            _require_labels(f"y_{part}", labels, CLASSES if self.is_images else None)
+            if len(examples) != len(labels) or len(examples) == 0:
                 raise ValueError(
                     f"x_{part} and y_{part} must hold the same number of examples, at least 1. "
-                    f"Received: {len(images)} images, {len(labels)} labels"
+                    f"Received: {len(examples)} examples, {len(labels)} labels"
                 )
+        if self.x_train.dtype != self.x_test.dtype:
+            raise TypeError(
+                "x_train and x_test must hold the same kind of numbers. "
+                f"Received: {_described(self.x_train)}; {_described(self.x_test)}"
+            )
+        if self.x_train.shape[1:] != self.x_test.shape[1:]:
+            raise ValueError(
+                "x_train and x_test must hold examples of one shape. "
+                f"Received: {_described(self.x_train)}; {_described(self.x_test)}"
+            )
+
+    @property
+    def is_images(self) -> bool:
+        """Whether the examples are images of bytes, which training scales to [0, 1]."""
+        return self.x_train.dtype == np.uint8
 
 
-def _require_images(name: str, images: Any) -> None:
-    if not isinstance(images, np.ndarray) or images.dtype != np.uint8:
+def _require_examples(name: str, examples: Any) -> None:
+    if not isinstance(examples, np.ndarray) or examples.dtype.kind not in "fiub":
         raise TypeError(
-            f"{name} must be a uint8 array of pixels from 0 to 255, which training divides by 255: "
-            "convert floats x from 0 to 1 with np.round(255 * x).astype(np.uint8). "
-            f"Received: {_described(images)}"
+            f"{name} must be an array of numbers: uint8 pixels from 0 to 255, which training "
+            "divides by 255, or features, which it takes as they are. For other data use "
+            f"keraslr.Problem. Received: {_described(examples)}"
         )
-    if images.shape[1:] != IMAGE_SHAPE:
+    is_like_images = examples.shape[1:] == IMAGE_SHAPE
+    if examples.dtype == np.uint8 and not is_like_images:
         raise ValueError(
-            f"{name} must have the shape (examples, 28, 28, 1): resize or crop the images, and add "
-            f"the last axis, as in images[..., np.newaxis]. Received: {_described(images)}"
+            f"{name} must have the shape (examples, 28, 28, 1), as bytes: resize or crop the "
+            "images, and add the last axis, as in images[..., np.newaxis]; or use keraslr.Problem. "
+            f"Received: {_described(examples)}"
+        )
+    if is_like_images and examples.dtype.kind in "iu" and examples.dtype != np.uint8:
+        raise TypeError(
+            f"{name} must be a uint8 array if it holds pixels from 0 to 255, so that training "
+            f"divides them by 255: use x.astype(np.uint8). Received: {_described(examples)}"
         )
 
 
-def _require_labels(name: str, labels: Any) -> None:
+def _require_labels(name: str, labels: Any, classes: int | None) -> None:
+    known = "from 0 on" if classes is None else f"from 0 to {classes - 1}"
     if not isinstance(labels, np.ndarray) or not np.issubdtype(labels.dtype, np.integer):
         raise TypeError(
-            f"{name} must be an array of integers, the classes from 0 to 9: convert other labels "
-            f"with np.asarray(labels, int). Received: {_described(labels)}"
+            f"{name} must be an array of integers, the classes {known}: convert other labels "
+            f"with np.asarray(labels, int); for other targets use keraslr.Problem. "
+            f"Received: {_described(labels)}"
         )
     if labels.ndim != 1:
         raise ValueError(
@@ -113,9 +139,9 @@ def _require_labels(name: str, labels: Any) -> None:
             "np.argmax(labels, axis=1), a column with labels.ravel(). "
             f"Received: {_described(labels)}"
         )
-    if len(labels) and not 0 <= labels.min() <= labels.max() < CLASSES:
+    if len(labels) and not 0 <= labels.min() <= labels.max() < (classes or np.inf):
         raise ValueError(
-            f"{name} must be classes from 0 to 9: leave out the examples of other classes. "
+            f"{name} must be classes {known}: leave out the examples of other classes. "
             f"Received: classes from {labels.min()} to {labels.max()}"
         )
 

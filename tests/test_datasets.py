@@ -175,7 +175,7 @@ def test_an_unknown_name_is_refused():
 
 def test_a_dataset_must_fit_together():
     images, labels = np.zeros((2, 28, 28, 1), np.uint8), np.zeros(3, np.int32)
-    with pytest.raises(ValueError, match="2 images, 3 labels"):
+    with pytest.raises(ValueError, match="2 examples, 3 labels"):
         datasets.Dataset("mine", images, labels, images, labels[:2])
 
 

@@ -33,14 +33,16 @@ def images(
     model: str | Callable[[int], keras.Model] = "lenet",
     initialization: str = "pytorch",
 ) -> Problem:
-    """Returns the problem of classifying images of ten classes.
+    """Returns the problem of classifying images of ten classes, or other data of a `Dataset`.
 
-    The pixels are kept as bytes, and scaled to floats in [0, 1] when a batch is used.
+    The pixels of images are kept as bytes, and scaled to floats in [0, 1] when a batch is used.
+    Other data are used as they are.
 
     Args:
         dataset: "auto", "fashion_mnist", "digits" or a `Dataset`.
         model: "lenet", or a function of a seed that builds a Keras model from float images in
-            [0, 1] to ten logits, without softmax; it is compiled here, unless it is.
+            [0, 1] to ten logits, without softmax (of other data, to a logit for each class); it is
+            compiled here, unless it is.
         initialization: First weights of a named model, "pytorch" or "keras".
 
     Raises:
@@ -54,12 +56,12 @@ def images(
     train, test = _LABELS[data]
     return Problem(
         data.name,
-        _Classifier(model, initialization),
+        _Classifier(model, initialization, None if data.is_images else train),
         data.x_train,
         train,
         validation_data=(data.x_test, test),
         validation_batch_size=_VALIDATION_BATCH,
-        prepare=pixels,
+        prepare=pixels if data.is_images else None,
         note=data.note,
         substitute=data.substitute,
     )
@@ -107,10 +109,15 @@ def load(name: str) -> Problem:
 
 
 class _Classifier:
-    """Builds and compiles a model that classifies images; can be sent to another process."""
+    """Builds and compiles a model that classifies; can be sent to another process."""
 
-    def __init__(self, model: str | Callable[[int], keras.Model], initialization: str):
-        self._model, self._initialization = model, initialization
+    def __init__(
+        self,
+        model: str | Callable[[int], keras.Model],
+        initialization: str,
+        labels: np.ndarray | None,
+    ):
+        self._model, self._initialization, self._labels = model, initialization, labels
 
     def __call__(self, seed: int) -> keras.Model:
         build: Callable[..., keras.Model]
@@ -118,7 +125,7 @@ class _Classifier:
             build = functools.partial(MODELS[self._model], self._initialization)
         else:
             build = self._model
-        return classifier(build, seed)
+        return classifier(build, seed, None if isinstance(self._model, str) else self._labels)
 
 
 def pixels(batch: Any) -> Any:

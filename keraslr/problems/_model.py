@@ -23,17 +23,17 @@ import keras
 import numpy as np
 from keras.src.backend.common import global_state  # of no public name: where Keras counts names
 
-from keraslr.datasets import CLASSES, IMAGE_SHAPE
 from keraslr.optimizers._of_a_model import like
+from keraslr.problems._outputs import (
+    last_operation,
+    probabilities_of,
+    require_images,
+    require_logits,
+)
 
-_LOGITS = "model must end in ten logits, of shape (batch, 10), without softmax or sigmoid"
-_REMEDY = "leave the last activation out, as in keras.layers.Dense(10)"
 _NAMES = "object_name_uids"
 _FUNCTION = "pass a function that builds and compiles it, def build(seed): ..."
 
-# Layers and operations that leave the values of a tensor as they are.
-_NEUTRAL = ("Cast", "Dropout", "Flatten", "Identity", "Reshape")
-_PROBABILITIES = ("HardSigmoid", "Sigmoid", "Softmax")
 
 # Python's and NumPy's random states belong to the whole process.
 _ONE_AT_A_TIME = threading.RLock()
@@ -153,22 +153,48 @@ def compiled_model(
     return model
 
 
-def classifier(build: Callable[[int], Any], seed: int) -> keras.Model:
-    """Returns a new model for images of ten classes, compiled unless the function compiles it.
+def classifier(
+    build: Callable[[int], Any], seed: int, labels: np.ndarray | None = None
+) -> keras.Model:
+    """Returns a new model that classifies, compiled unless the function compiles it.
+
+    Args:
+        build: Function that builds the model.
+        seed: The seed.
+        labels: The classes of data other than images; None for images of ten classes.
 
     Raises:
         TypeError: The function returned something other than a Keras model.
-        ValueError: The model is not compiled and does not end in ten logits.
+        ValueError: The model is not compiled and does not end in logits of the classes.
     """
     model = _called(build, seed)
+    if labels is not None:
+        _require_logits_of(model, labels)
+        return model
     if model.compiled:
         _require_compiled(model)
-        _require_images(model)
+        require_images(model)
         return model
-    _require_images(model)
-    _require_logits(model)
+    require_images(model)
+    require_logits(model)
     _compile_for_classes(model)
     return model
+
+
+def _require_logits_of(model: keras.Model, labels: np.ndarray) -> None:
+    """Compiles a model for these classes, unless it is compiled."""
+    if model.compiled:
+        _require_compiled(model)
+        return
+    if not _has_logits_of(model, labels):
+        raise ValueError(
+            f"model must be compiled, or end in logits of the {int(labels.max()) + 1} classes of "
+            "the dataset, without softmax or sigmoid: make the last layer keras.layers.Dense("
+            f"{int(labels.max()) + 1}), or call model.compile(optimizer, loss). "
+            f"Received: {model.name!r} with outputs of shape "
+            f"{getattr(model, 'output_shape', None) if model.built else 'unknown'}"
+        )
+    _compile_for_classes(model)
 
 
 def compiled_for_classes(build: Any, y: Any) -> Any:
@@ -198,8 +224,8 @@ def compiled_for_classes(build: Any, y: Any) -> Any:
         return model
 
     @functools.wraps(build)
-    def compiled(*seed: int) -> keras.Model:
-        model: keras.Model = build(*seed)
+    def compiled(*arguments: Any, **named: Any) -> keras.Model:
+        model: keras.Model = build(*arguments, **named)
         _compile_for_classes(model)
         return model
 
@@ -210,8 +236,8 @@ def _has_logits_of(model: keras.Model, y: Any) -> bool:
     classes = getattr(y, "ndim", 0) == 1 and np.issubdtype(np.asarray(y).dtype, np.integer)
     if not classes or not model.built:
         return False
-    last, shape = _last_operation(model), getattr(model, "output_shape", None)
-    if last is None or not isinstance(shape, tuple) or len(shape) != 2 or _probabilities_of(last):
+    last, shape = last_operation(model), getattr(model, "output_shape", None)
+    if last is None or not isinstance(shape, tuple) or len(shape) != 2 or probabilities_of(last):
         return False
     return isinstance(shape[1], int) and shape[1] > 1
 
@@ -343,93 +369,6 @@ def _fresh(metric: Any) -> Any:
     if isinstance(metric, keras.Metric):
         return type(metric).from_config(metric.get_config())
     return metric
-
-
-def _require_images(model: keras.Model) -> None:
-    """Raises a `ValueError` if the model is known to take something other than images."""
-    shape = getattr(model, "input_shape", None) if model.built else None
-    if not isinstance(shape, tuple) or not shape or isinstance(shape[0], tuple):
-        return
-    if len(shape) != 4 or any(
-        size is not None and size != wanted
-        for size, wanted in zip(shape[1:], IMAGE_SHAPE, strict=True)
-    ):
-        raise ValueError(
-            "model must take images of shape (28, 28, 1), unless it comes with data of its own: "
-            "pass x and y with it, or a keraslr.Problem. "
-            f"Received: {model.name!r} with inputs of shape {shape}"
-        )
-
-
-def _require_logits(model: keras.Model) -> None:
-    if not model.built:
-        model(_images())  # creates the model's variables
-    last = _last_operation(model)
-    shape: Any
-    if last is None:
-        # The model's own `call` may do anything, so only its outputs show what it computes.
-        outputs = model(_images(), training=False)
-        shape = tuple(outputs.shape) if hasattr(outputs, "shape") else None
-        said = _probabilities_in(outputs) if _is_logits(shape) else ""
-    else:
-        shape = model.output_shape
-        said = _probabilities_of(last)
-    if not _is_logits(shape):
-        raise ValueError(
-            f"{_LOGITS}: make the last layer keras.layers.Dense(10). "
-            f"Received: {model.name!r} with outputs of shape {shape}"
-        )
-    if said:
-        raise ValueError(f"{_LOGITS}: {_REMEDY}. Received: {model.name!r}, which ends in {said}")
-
-
-def _images() -> Any:
-    images = np.random.default_rng(0).random((4, *IMAGE_SHAPE), np.float32)
-    return keras.ops.convert_to_tensor(images)
-
-
-def _is_logits(shape: Any) -> bool:
-    return isinstance(shape, tuple | list) and len(shape) == 2 and shape[1] == CLASSES
-
-
-def _last_operation(model: keras.Model) -> Any:
-    """Returns the operation that computes the outputs; None unless it is one of Keras's own."""
-    outputs = getattr(model, "outputs", None)
-    if not outputs:
-        return None
-    operation, node, _ = outputs[0]._keras_history
-    while _is_neutral(operation):
-        history = getattr(operation._inbound_nodes[node].input_tensors[0], "_keras_history", None)
-        if history is None:
-            break
-        operation, node, _ = history
-    if isinstance(operation, keras.Model):
-        return _last_operation(operation)
-    return operation if type(operation).__module__.partition(".")[0] == "keras" else None
-
-
-def _is_neutral(operation: Any) -> bool:
-    linear = getattr(operation, "activation", None) is keras.activations.linear
-    return type(operation).__name__ in _NEUTRAL or (
-        isinstance(operation, keras.layers.Activation) and linear
-    )
-
-
-def _probabilities_of(operation: Any) -> str:
-    """Returns the name of the activation that gives probabilities; empty if there is none."""
-    activations = keras.activations
-    activation = getattr(operation, "activation", None)
-    for name in ("softmax", "sigmoid", "hard_sigmoid"):
-        if activation is getattr(activations, name):
-            return name
-    name = type(operation).__name__
-    return name.lower() if name in _PROBABILITIES else ""
-
-
-def _probabilities_in(outputs: Any) -> str:
-    values = keras.ops.convert_to_numpy(outputs).astype(np.float64)
-    sums = values.sum(1)
-    return "probabilities" if (values >= 0).all() and np.abs(sums - 1).max() < 1e-2 else ""
 
 
 class SentModel:

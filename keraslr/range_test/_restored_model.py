@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from keraslr.optimizers._of_a_model import like
-from keraslr.training._loop import compiled_step
+from keraslr.training._step import compiled_step
 
 
 @contextlib.contextmanager

@@ -16,7 +16,8 @@ from keraslr.optimizers._of_a_model import learning_rate_of, optimizers_of
 from keraslr.problems._data import Arrays, Batches
 from keraslr.training._cluster import mean_over_workers
 from keraslr.training._feed import ArrayFeed, BatchFeed
-from keraslr.training._loop import Loop, logs_of, refused
+from keraslr.training._loop import Loop
+from keraslr.training._step import logs_of, refused
 
 
 class ReplicatedLoop(Loop):

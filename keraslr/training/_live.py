@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import gc
-import inspect
 import os
 import tempfile
 import threading
@@ -14,14 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import keras
-import numpy as np
 
 from keraslr._environment import require_tensorflow, versions
 from keraslr._files import write_whole
 from keraslr._parameters import MAX_TICKS, Number
-from keraslr.problems import Problem
 from keraslr.problems._model import save_uncompiled
 from keraslr.training._interpreter_end import stop_at_end
+from keraslr.training._origin import Origin, is_description
 from keraslr.training._priority import give_way
 from keraslr.training._questions import Questions, answered
 from keraslr.training._result import Result
@@ -43,17 +41,6 @@ _SLICES = 50
 
 # Set once a run has let go of its graphs.
 _LET_GO = threading.Event()
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Origin:
-    """The start of a run: first weights, or a step of another run."""
-
-    parent: str | None = None
-    step: int = 0
-    epochs_begun: int = 0
-    problem: Problem | None = None
-    state: list[np.ndarray] | None = None
 
 
 class LiveRun(WatchedRun):
@@ -95,9 +82,9 @@ class LiveRun(WatchedRun):
         run: Run | Callable[[], Run],
         *,
         on_progress: Callable[[Result], None] | None = None,
-        _origin: _Origin | None = None,
+        _origin: Origin | None = None,
     ):
-        if not isinstance(run, Run) and not _is_description(run):
+        if not isinstance(run, Run) and not is_description(run):
             raise TypeError(
                 "run must be a Run, as keraslr.training.Run(name, schedule, problem) makes "
                 f"it, or a function without arguments that returns one. Received: run={run!r}"
@@ -109,7 +96,7 @@ class LiveRun(WatchedRun):
             )
         self._describe: Callable[[], Any] = run if callable(run) else lambda: run
         self._on_progress = on_progress
-        self._origin = _Origin() if _origin is None else _origin
+        self._origin = Origin() if _origin is None else _origin
         self.parent, self.first_step = self._origin.parent, self._origin.step
         self._first_epoch = self._origin.epochs_begun
         self.error: BaseException | None = None
@@ -261,7 +248,7 @@ class LiveRun(WatchedRun):
             RuntimeError: There are no weights yet, or a single step takes longer than two seconds.
         """
 
-        def begin() -> tuple[_Origin, int]:
+        def begin() -> tuple[Origin, int]:
             trainer, steps = self._whole("branch"), self.result.steps_done
             left = trainer.epochs_wanted - trainer.epochs_begun
             if trainer.steps is not None and trainer.steps_per_epoch is not None:
@@ -269,9 +256,7 @@ class LiveRun(WatchedRun):
             place = self.first_step + steps
             parent = trainer.run.name
             state = trainer.state(callbacks=_settings(run.plateau) == _settings(parent_plateau))
-            return _Origin(parent, place, trainer.epochs_begun, trainer.problem, state), max(
-                1, left
-            )
+            return Origin(parent, place, trainer.epochs_begun, trainer.problem, state), max(1, left)
 
         run = self._made("branch").run
         parent_plateau = run.plateau
@@ -406,7 +391,7 @@ class LiveRun(WatchedRun):
             first_epoch=origin.epochs_begun, state=origin.state,
         )  # fmt: skip
         self._plan(trainer, epochs)
-        self._trainer, self._origin = trainer, _Origin()  # whose weights may go now
+        self._trainer, self._origin = trainer, Origin()  # whose weights may go now
         return trainer
 
     def _before_slice(self) -> bool:
@@ -450,16 +435,3 @@ class LiveRun(WatchedRun):
 
 def _settings(plateau: Any) -> Any:
     return None if plateau is None else plateau.settings()
-
-
-def _is_description(run: Any) -> bool:
-    """Returns whether this can be called without arguments, and is no class and no model."""
-    if not callable(run) or isinstance(run, type | keras.layers.Layer):
-        return False
-    try:
-        inspect.signature(run).bind()
-    except TypeError:
-        return False
-    except ValueError:
-        pass  # a builtin without a signature
-    return True

@@ -21,16 +21,13 @@ import numpy as np
 import tensorflow as tf
 
 from keraslr.optimizers._of_a_model import learning_rate_of, optimizers_of
+from keraslr.training._step import Graph, compiled_step, refused, scalars, summed_metrics
 
 # Approximate time of a slice: short enough for a quick stop, long enough to cost nothing.
 _SLICE_SECONDS = 0.2
 # The environment variable that sets the steps of a slice instead, for tests that must not depend on
 # the speed of the machine. All workers of a cluster need the same value.
 SLICE_STEPS = "KERASLR_SLICE_STEPS"
-# Errors of a step that the model and the data may cause together.
-_NO_FIT = (
-    TypeError, ValueError, tf.errors.InvalidArgumentError, tf.errors.UnimplementedError,
-)  # fmt: skip
 # Steps of the first slice.
 _FIRST_SLICE = 4
 # Most steps of a slice, which the graph allocates memory for.
@@ -281,7 +278,7 @@ class Loop:
 
     @staticmethod
     def _graph(function: Any, signature: Any) -> Any:
-        return _Graph(function, signature)
+        return Graph(function, signature)
 
     def _sums_now(self) -> list[tf.Tensor]:
         metrics = summed_metrics(self.model)
@@ -381,142 +378,6 @@ class Loop:
             parallel_iterations=1,
         )
         return i, going, dict(zip(names, values, strict=True))
-
-
-class _Graph:
-    """A function of the loop as one graph, for arguments of one form.
-
-    TensorFlow warns of functions that are traced often, as it would of those of many runs.
-
-    Args:
-        function: The `tf.function`.
-        signature: Forms of its arguments; None for those of the first call.
-    """
-
-    def __init__(self, function: Any, signature: Any):
-        self._function, self._signature = function, signature
-        self._graph: Any = None
-
-    def __call__(self, *arguments: Any) -> Any:
-        if self._graph is None:
-            self._graph = self._function.get_concrete_function(*(self._signature or arguments))
-        return self._graph(*arguments)
-
-
-class EagerLoop(Loop):
-    """A `Loop` without graphs, for a model compiled with `run_eagerly`."""
-
-    def _traced(self, step: Any, feed: Any, what: str) -> tuple[Any, tuple[str, ...]]:
-        return compiled_step(self.model, step, what, self._prepare), ()
-
-    def _graphs(self) -> tuple[Any, Any]:
-        return None, None
-
-    def _trained_slice(
-        self, arguments: Any, steps: int
-    ) -> tuple[bool, np.ndarray, dict[str, np.ndarray]]:
-        sizes: list[int] = []
-        values: dict[str, list[float]] = {}
-        for i in range(steps):
-            there, batch = self._feed.take(arguments, i)
-            if there is not None and not there:
-                return False, np.array(sizes, np.int32), _as_arrays(values)
-            with refused(self.model, "train_step"):
-                size, logs, rate, parts = self._train_on(batch() if callable(batch) else batch)
-            sizes.append(int(size))
-            for name, value in {**logs, "learning_rate": rate}.items():
-                values.setdefault(name, []).append(float(value))
-            # The first step of all creates the metrics' variables.
-            begun = self._sums if len(self._sums) == len(parts) else list(map(tf.zeros_like, parts))
-            self._sums = [total + part for total, part in zip(begun, parts, strict=True)]
-        return True, np.array(sizes, np.int32), _as_arrays(values)
-
-    def _tested_piece(self, arguments: Any, steps: int) -> tuple[int, bool, dict[str, Any]]:
-        logs: Any = {}
-        for i in range(steps):
-            there, batch = self._validation.take(arguments, i)
-            if there is not None and not there:
-                return i, False, logs
-            with refused(self.model, "test_step"):
-                logs = self._test_on(batch() if callable(batch) else batch)
-        return steps, True, dict(logs)
-
-
-def compiled_step(
-    model: keras.Model, step: Callable[[Any], Any], what: str, prepare: Any = None
-) -> Any:
-    """Returns a step of a model as `fit` compiles it: a function of a batch that returns its logs.
-
-    Args:
-        model: Compiled model.
-        step: Its `train_step` or `test_step`, or a function that calls it.
-        what: Name of the step, for errors.
-        prepare: Function of a batch, called before the step; None for none.
-    """
-
-    def prepared(batch: Any) -> dict[str, Any]:
-        return logs_of(step(batch if prepare is None else prepare(batch)), what)
-
-    if model.run_eagerly:
-        return prepared
-    # As for `fit`, no autograph.
-    return tf.function(
-        prepared, reduce_retracing=True, jit_compile=model.jit_compile, autograph=False
-    )
-
-
-def summed_metrics(model: keras.Model) -> list[keras.Metric]:
-    """Returns the metrics that add up their batches, so that sums over batches give an epoch's.
-
-    All of Keras's own do. Others may keep anything, such as a maximum: they are left to run on over
-    the epoch, as under `fit`.
-    """
-    found: list[keras.Metric] = []
-    waiting = list(model.metrics)
-    while waiting:
-        metric = waiting.pop(0)
-        inner = getattr(metric, "metrics", None)
-        if inner is not None:
-            waiting += inner  # of what was compiled
-        elif type(metric).__module__.partition(".")[0] == "keras":
-            found.append(metric)
-    return found
-
-
-def logs_of(logs: Any, what: str) -> dict[str, Any]:
-    """Returns the numbers among the logs of a step.
-
-    Raises:
-        TypeError: The step returned something other than a dict with a number.
-    """
-    found = scalars(logs) if isinstance(logs, Mapping) else {}
-    if not found:
-        raise TypeError(
-            f"the model's {what} must return a dict of numbers by name, such as "
-            f'{{"loss": loss}}. Received: {logs!r}'
-        )
-    return found
-
-
-def scalars(logs: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the logs that are numbers: a figure with several values has no curve."""
-    return {name: value for name, value in logs.items() if np.ndim(value) == 0}
-
-
-@contextlib.contextmanager
-def refused(model: keras.Model, what: str) -> Iterator[None]:
-    """Turns the errors of a step that does not fit the data into one that says so."""
-    try:
-        yield
-    except _NO_FIT as error:
-        raise ValueError(
-            f"the model cannot be trained on the data: {type(error).__name__} in its {what}: "
-            f"{' '.join(str(error).split()).rstrip('.')}. Received: {model.name!r}"
-        ) from error
-
-
-def _as_arrays(values: Mapping[str, list[float]]) -> dict[str, np.ndarray]:
-    return {name: np.array(each, np.float32) for name, each in values.items()}
 
 
 def _weighted_mean(values: np.ndarray, sizes: np.ndarray) -> float:

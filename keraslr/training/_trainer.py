@@ -18,8 +18,9 @@ from keraslr.callbacks._attached import Attached
 from keraslr.callbacks._scaled import scales_of
 from keraslr.optimizers._of_a_model import optimizers_of
 from keraslr.problems import Problem
+from keraslr.training._eager_loop import EagerLoop
 from keraslr.training._feed import feed_of
-from keraslr.training._loop import EagerLoop, Loop
+from keraslr.training._loop import Loop
 from keraslr.training._result import RATE, OnProgress, Result
 from keraslr.training._run import Run, model_of
 from keraslr.training._steering import RestingPlateau, SteeredSchedule

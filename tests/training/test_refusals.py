@@ -17,9 +17,11 @@ IMAGES, LABELS = np.zeros((4, 28, 28, 1), np.uint8), np.arange(4, dtype=np.int32
 @pytest.mark.parametrize(
     ("change", "error", "said"),
     [
-        ({"x_train": IMAGES / 255}, TypeError, r"x_train must be a uint8 array.*np\.round"),
+        ({"x_train": IMAGES / 255}, TypeError, "x_train and x_test must hold the same kind"),
+        ({"x_train": IMAGES / 255, "x_test": IMAGES[..., 0] / 255}, ValueError, "of one shape"),
+        ({"x_train": IMAGES.astype(str)}, TypeError, "x_train must be an array of numbers"),
         ({"x_test": IMAGES.astype(np.int32)}, TypeError, "x_test must be a uint8 array.*int32"),
-        ({"x_train": IMAGES.tolist()}, TypeError, "x_train must be a uint8 array.*list"),
+        ({"x_train": IMAGES.tolist()}, TypeError, "x_train must be an array of numbers.*list"),
         ({"x_train": IMAGES[..., 0]}, ValueError, r"x_train must have the shape.*\(4, 28, 28\)"),
         ({"x_test": np.zeros((4, 32, 32, 3), np.uint8)}, ValueError, "x_test must have the shape"),
         ({"y_train": LABELS / 1.0}, TypeError, "y_train must be an array of integers.*float64"),
@@ -33,7 +35,7 @@ IMAGES, LABELS = np.zeros((4, 28, 28, 1), np.uint8), np.arange(4, dtype=np.int32
         ),
         ({"y_train": LABELS + 7}, ValueError, "y_train must be classes.* from 7 to 10"),
         ({"y_test": LABELS - 1}, ValueError, "y_test must be classes.* from -1 to 2"),
-        ({"y_train": LABELS[:3]}, ValueError, "4 images, 3 labels"),
+        ({"y_train": LABELS[:3]}, ValueError, "4 examples, 3 labels"),
         ({"x_test": IMAGES[:0], "y_test": LABELS[:0]}, ValueError, "at least 1"),
     ],
 )
@@ -41,6 +43,34 @@ def test_a_dataset_that_would_be_misread_is_refused(change, error, said):
     parts = {"x_train": IMAGES, "y_train": LABELS, "x_test": IMAGES, "y_test": LABELS}
     with pytest.raises(error, match=said):
         datasets.Dataset("mine", **{**parts, **change})
+
+
+def test_features_are_taken_as_they_are():
+    """Against `fit` on the same batches: nothing is divided."""
+    x = np.random.default_rng(0).normal(size=(40, 4)).astype("float32")
+    y = (x[:, 0] > 0).astype("int64")
+    data = datasets.Dataset("mine", x, y, x, y)
+
+    def build():
+        return keras.Sequential([keras.Input((4,)), layers.Dense(2, kernel_initializer="ones")])
+
+    result = train(Run("it", 0.5, dataset=data, model=build, batch_size=8, epochs=2))
+    model = build()
+    model.compile(
+        keras.optimizers.SGD(0.5), keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    )
+    for epoch in range(2):
+        order = np.random.default_rng([0, epoch]).permutation(40)
+        model.fit(x[order], y[order], batch_size=8, shuffle=False, verbose=0)
+    np.testing.assert_array_equal(
+        result.model.layers[0].kernel.numpy(), model.layers[0].kernel.numpy()
+    )
+    for wrong in (build().layers[0], layers.Dense(1), layers.Dense(2, activation="softmax")):
+        ended = keras.Sequential([keras.Input((4,)), wrong])
+        if wrong.units == 2 and wrong.activation is keras.activations.linear:
+            continue
+        with pytest.raises(ValueError, match="compiled, or end in logits of the 2 classes"):
+            train(Run("it", 0.5, dataset=data, model=lambda seed, ended=ended: ended))
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.int64])
