@@ -99,8 +99,11 @@ class ReplicatedLoop(Loop):
 
     def _apply_summed(self, optimizer: Any, gradients: Any, variables: Any) -> None:
         share = getattr(self._traced_here, "share", None)
+        # Of an Embedding they are rows, as many as the batch has words: TensorFlow cannot gather
+        # another number of them in the next step.
+        gradients = [tf.convert_to_tensor(each) for each in gradients]
         if share is not None:
-            gradients = [_times(each, tf.cast(share, each.dtype)) for each in gradients]
+            gradients = [each * tf.cast(share, each.dtype) for each in gradients]
         kind = type(optimizer)
         pairs = list(zip(gradients, variables, strict=True))
         summed = [gradient for gradient, _ in kind._all_reduce_sum_gradients(optimizer, pairs)]
@@ -213,12 +216,6 @@ def _part(examples: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     first, end = _bounds(examples)
     first = tf.minimum(first, examples - 1)
     return first, tf.maximum(end, first + 1)
-
-
-def _times(gradient: Any, factor: tf.Tensor) -> Any:
-    if isinstance(gradient, tf.IndexedSlices):  # of an Embedding
-        return tf.IndexedSlices(gradient.values * factor, gradient.indices, gradient.dense_shape)
-    return gradient * factor
 
 
 def _own_size(examples: tf.Tensor) -> tf.Tensor:

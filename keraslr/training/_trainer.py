@@ -263,6 +263,11 @@ class Trainer:
         if self._distribution_strategy is not None:
             from keraslr.training._distributed import ReplicatedLoop, replicated_feed
 
+            if self._model.run_eagerly:
+                raise ValueError(
+                    "model must be compiled without run_eagerly for a distribution strategy. "
+                    f"Received: {self._model.name!r} with run_eagerly=True"
+                )
             kind: type[Loop] = ReplicatedLoop
             make: Callable[..., Any] = functools.partial(
                 replicated_feed, self._distribution_strategy

@@ -86,9 +86,9 @@ def own_train_step():
     return Problem("own train_step", build, numbers(4), numbers(1, seed=2))
 
 
-def text():
+def text(dropout=0.3):
     def build():
-        model = _sequential((6,), L.Embedding(20, 5), L.LSTM(4), L.Dropout(0.3), L.Dense(3))
+        model = _sequential((6,), L.Embedding(20, 5), L.LSTM(4), L.Dropout(dropout), L.Dense(3))
         optimizer = keras.optimizers.SGD(momentum=0.9, clipnorm=0.5)
         model.compile(
             optimizer,
@@ -99,6 +99,10 @@ def text():
 
     words = np.random.default_rng(0).integers(0, 20, (EXAMPLES, 6))
     return Problem("text", build, words, classes())
+
+
+def text_without_dropout():
+    return text(dropout=0.0)
 
 
 def weighted():

@@ -15,8 +15,10 @@ import os
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 import keras
+import kinds
 import tensorflow as tf
 
 import keraslr
@@ -58,6 +60,20 @@ RUNS = {
 }  # fmt: skip
 
 
+def own(kind: Any) -> Run:
+    """Returns a run of a model of one's own."""
+    return Run(kind.__name__, 0.01, kind(), epochs=2, batch_size=8)
+
+
+OWN = {
+    kind.__name__: kind
+    for kind in (
+        kinds.text_without_dropout, kinds.two_outputs, kinds.own_train_step, kinds.weighted,
+        kinds.dataset, kinds.dataset_of_unknown_length, kinds.py_dataset, kinds.mixed_precision,
+    )
+}  # fmt: skip
+
+
 def devices(folder: Path) -> None:
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
@@ -66,6 +82,11 @@ def devices(folder: Path) -> None:
         train(run).save(folder / f"{name} on one.json")
         train(run, distribution_strategy=distribution_strategy).save(
             folder / f"{name} on both.json"
+        )
+    for name, kind in OWN.items():
+        train(own(kind)).save(folder / f"own {name} on one.json")
+        train(own(kind), distribution_strategy=distribution_strategy).save(
+            folder / f"own {name} on both.json"
         )
     seen: list[int] = []
     # To stop within the third epoch, independent of the slice length of the other runs.

@@ -4,12 +4,12 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from fitted import fitted
+from kinds import KINDS
 
 import keraslr
 from keraslr import Problem, Run
 from keraslr.training import train
-from tests.tools.fitted import fitted
-from tests.tools.kinds import KINDS
 
 
 class Largest(keras.metrics.Metric):

@@ -60,6 +60,17 @@ def test_two_devices_give_the_losses_of_one(devices, name):
     assert one.train_loss[-1] < one.train_loss[0]
 
 
+@pytest.mark.parametrize("name", replicas.OWN)
+def test_two_devices_train_a_model_of_ones_own_as_one_does(devices, name):
+    _, results = devices
+    one, both = results[f"own {name} on one"], results[f"own {name} on both"]
+    assert set(one.epochs) == set(both.epochs)
+    for figure, values in one.epochs.items():
+        # Sums in half precision round otherwise in two parts.
+        rough = 2e-2 if name == "mixed_precision" else 1e-4
+        np.testing.assert_allclose(both.epochs[figure], values, rtol=rough, err_msg=figure)
+
+
 def test_the_batch_is_that_of_both_and_the_rate_scaled_to_it(devices):
     _, results = devices
     both = results["scaled on both"]

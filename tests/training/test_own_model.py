@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 
 import keras
+import kinds
 import numpy as np
 import pytest
 from small_runs import resident
@@ -15,7 +16,6 @@ from keraslr import CosineAnnealingLR, LiveRun, Problem, Run, compare
 from keraslr.callbacks import LearningRateLogger, ReduceLROnPlateau
 from keraslr.training import _feed as feeds
 from keraslr.training import train
-from tests.tools import kinds
 
 L = keras.layers
 PATIENCE = 60.0
