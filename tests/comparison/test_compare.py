@@ -58,7 +58,7 @@ def test_the_table_is_of_the_last_epoch(comparison):
     _, result = comparison
     row = result.rows()[1]
     last = [each.test_accuracy[-1] for each in result.of("falling")]
-    assert row.figures["test_accuracy"] == pytest.approx((np.mean(last), np.std(last)))
+    assert row.figures["val_accuracy"] == pytest.approx((np.mean(last), np.std(last)))
     assert (row.finished, row.diverged, row.missing) == (2, 0, 0)
     for shown in ("falling", f"{np.mean(last):.3f}", "2 seeds"):
         assert shown in str(result)
@@ -66,7 +66,7 @@ def test_the_table_is_of_the_last_epoch(comparison):
 
 def test_bands_reach_from_the_lowest_to_the_highest_seed(comparison):
     _, result = comparison
-    series = result.curves()["high"].train_loss
+    series = result.curves()["high"].figures["loss"]
     runs = np.array([each.train_loss for each in result.of("high")])
     np.testing.assert_allclose(series.low, runs.min(0))
     np.testing.assert_allclose(series.high, runs.max(0))
@@ -77,7 +77,7 @@ def test_the_picture_has_a_line_a_schedule(comparison):
     figure = comparison[1].plot()
     rate, loss, accuracy = figure.axes
     assert [axes.get_ylabel() for axes in figure.axes] == [
-        "learning rate", "training loss", "test accuracy",
+        "learning rate", "training loss", "validation accuracy",
     ]  # fmt: skip
     for axes in (rate, loss, accuracy):
         assert len(axes.lines) == 2

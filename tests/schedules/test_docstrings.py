@@ -81,7 +81,7 @@ def test_docstrings_of_functions_name_every_argument(name):
 @pytest.mark.parametrize("name", MODULES)
 def test_examples_in_docstrings_are_true(name):
     module = importlib.import_module(name)
-    result = doctest.testmod(module, extraglobs=dict(vars(keraslr)))
+    result = doctest.testmod(module, extraglobs={**vars(keraslr), **vars(module)})
     assert result.failed == 0
     # Each schedule shows one.
     assert result.attempted >= sum(cls.__module__ == name for cls in SCHEDULES)
