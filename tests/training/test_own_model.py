@@ -254,8 +254,9 @@ def build():
 
 for number in range(50):
     train(Run("it", 0.01, Problem("it", build, x.copy(), x), epochs=1, batch_size=32))
-    if number in (14, 49):
+    if number % 5 == 4:
         gc.collect()
+    if number in (14, 49):
         print(small_runs.resident())
 """
 
