@@ -103,9 +103,11 @@ class TrainingChart(Chart):
         if len(losses) and losses.min() < 0:
             self.loss.set_ylim(*_around(losses))
         else:
-            # What diverges is cut off, so that the rest can still be read.
-            most = 4 * np.median(losses) if len(losses) else 2.5
-            high = min(losses.max(), max(most, losses[0])) if len(losses) else most
+            # What diverges is cut off, so that the rest can still be read; not a beginning from
+            # which the loss has fallen.
+            begins = _finite([each.loss[: max(1, len(each.loss) // 10)] for each in curves])
+            most = max(4 * np.median(losses), begins.max(initial=0)) if len(losses) else 2.5
+            high = min(losses.max(), most) if len(losses) else most
             self.loss.set_ylim(0, 1.05 * max(high, 1e-6))
         values = _finite([each.metric for each in curves] + [each.test_metric for each in curves])
         if len(values) and not is_share(self._figure or ""):
