@@ -38,3 +38,25 @@ def test_the_curve_of_a_metric_in_jupyterlab(lab, artefacts):
     assert panel.locator(".widget-dropdown", has_text="dataset").filter(visible=True).count() == 0
     assert panel.evaluate("panel => panel.scrollWidth <= panel.clientWidth + 8")
     page.page.screenshot(path=artefacts / "lab-own-model.png")
+
+
+FIT = """
+from widgets import LivePlot
+fitted = model.fit(x, y, validation_split=0.25, epochs=40, verbose=0, callbacks=[LivePlot()])
+"""
+
+
+def test_a_fit_of_ones_own_draws_one_picture_that_changes(lab, artefacts):
+    page = lab(MAKE.replace("panel = ", "# ").replace("\npanel\n", "\n"), FIT, "print(6 * 7)")
+    page.run_cell(0)
+    page.start_cell(1)
+    picture = page.page.locator(".jp-OutputArea-output img")
+    picture.first.wait_for()
+    first = picture.first.get_attribute("src")
+    page.until(lambda: picture.first.get_attribute("src") != first, "another picture")
+    assert page.run_cell(2) == "42"  # after the fit
+    assert picture.count() == 1
+    box = picture.first.bounding_box()
+    assert box["width"] > 300
+    assert box["height"] > 200
+    page.page.screenshot(path=artefacts / "lab-live-plot.png")
