@@ -60,7 +60,15 @@ class Comparison:
         )
 
     def of(self, name: str) -> list[Result]:
-        """Returns the results of one schedule's finished runs."""
+        """Returns the results of one schedule's finished runs; `results` has the others too.
+
+        Raises:
+            ValueError: There is no schedule of that name.
+        """
+        if name not in self.names:
+            raise ValueError(
+                f"name must be one of {', '.join(self.names)}. Received: name={name!r}"
+            )
         pairs = zip(self.runs, self.results, strict=True)
         return [r for run, r in pairs if run.name == name and r and r.status == "finished"]
 

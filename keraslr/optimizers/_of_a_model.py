@@ -44,6 +44,9 @@ def follow(model: keras.Model, schedule: Any) -> None:
     if not isinstance(schedule, _Schedule):
         # A number could not take the place of a schedule.
         schedule = ConstantLR(schedule, factor=1.0)
+    if not optimizers_of(model) and model.built:
+        # A function chooses the optimizers of a MultiOptimizer, once it knows the variables.
+        model.optimizer.build(model.trainable_variables)
     first, *others = optimizers_of(model)
     if others:
         rates = [_constant(optimizer) for optimizer in (first, *others)]
@@ -60,6 +63,11 @@ def like(optimizer: keras.Optimizer, rate: float | None = None) -> keras.Optimiz
     """
     kind = type(optimizer)
     if hasattr(optimizer, "optimizers"):
+        if not hasattr(optimizer._optimizer_map, "default_optimizer"):
+            raise ValueError(
+                "a MultiOptimizer must have an OptimizerMap to be copied: a function of a variable "
+                f"cannot be. Received: {optimizer._optimizer_map!r}"
+            )
         return kind.from_config(optimizer.get_config())
     if rate is None:
         rate = float(ops.convert_to_numpy(ops.convert_to_tensor(optimizer.learning_rate)))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+import itertools
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import keras
@@ -72,6 +73,11 @@ class Arrays:
             lambda place: None if place is None else leaves[place], self.structure
         )
 
+    def first(self, count: int) -> Any:
+        """Returns the first examples, as tensors."""
+        leaves = [keras.ops.convert_to_tensor(leaf[:count]) for leaf in self.leaves]
+        return self.packed(leaves)
+
     def divided(self, share: float) -> tuple[Arrays, Arrays]:
         """Returns the examples before the last `share` of them, and those, as `fit` splits them."""
         first = math.floor(self.examples * (1.0 - share))
@@ -129,6 +135,27 @@ class Batches:
     def can_restart(self) -> bool:
         """Whether the data can be read from their start more than once."""
         return iter(self.source) is not self.source if _is_python(self.source) else True
+
+    def first(self, count: int) -> Any:
+        """Returns the first batch; None if reading it would spend it."""
+        del count  # batches have a size of their own
+        if not self.can_restart:
+            return None
+        is_numbered = isinstance(self.source, keras.utils.PyDataset)
+        batch = self.source[0] if is_numbered else next(iter(self.source))
+        return keras.tree.lists_to_tuples(batch)
+
+    def begun(self, count: int) -> tuple[list[Any], Callable[[], Iterator[Any]]]:
+        """Returns the first batches of Python's data, and a function that reads all from the start.
+
+        Of a generator, "the start" is where it stands: nothing is lost by looking.
+        """
+        if self.can_restart:
+            return list(itertools.islice(iter(self.source), count)), lambda: iter(self.source)
+        rest = self.__dict__.get("_rest", self.source)
+        first = list(itertools.islice(rest, count))
+        self.__dict__["_rest"] = rest = itertools.chain(first, rest)
+        return first, lambda: rest
 
     def digest(self) -> str | None:
         """Returns a short hash of form and first batch; None if that differs each time it is read.

@@ -11,32 +11,24 @@ import contextlib
 import functools
 import inspect
 import pickle
-import random
-import threading
-import types
 import warnings
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 from keras.src.backend.common import global_state  # of no public name: where Keras counts names
 
-from keraslr.optimizers._of_a_model import like
+from keraslr.problems._copy import copied, recreated
 from keraslr.problems._outputs import (
     last_operation,
     probabilities_of,
     require_images,
     require_logits,
 )
+from keraslr.problems._seeds import seeded
 
 _NAMES = "object_name_uids"
-_FUNCTION = "pass a function that builds and compiles it, def build(seed): ..."
-
-
-# Python's and NumPy's random states belong to the whole process.
-_ONE_AT_A_TIME = threading.RLock()
 
 
 def require_model(model: Any) -> None:
@@ -147,7 +139,7 @@ def compiled_model(
     """
     with _names_after(names):
         if isinstance(build, keras.Model):
-            return _copied(build, seed)
+            return copied(build, seed)
         model = _called(build, seed)
     _require_compiled(model)
     return model
@@ -218,8 +210,7 @@ def compiled_for_classes(build: Any, y: Any) -> Any:
         return None
     if isinstance(build, keras.Model):
         with seeded(0):
-            model = _recreated(build)
-        _give_weights(build, model)
+            model = recreated(build)
         _compile_for_classes(model)
         return model
 
@@ -262,23 +253,6 @@ def _called(build: Callable[..., Any], seed: int) -> keras.Model:
     return model
 
 
-@contextlib.contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Seeds Python's and NumPy's random numbers, and restores their states afterwards.
-
-    Keras draws the seeds of initializers and of dropout from Python's.
-    """
-    with _ONE_AT_A_TIME:
-        pythons, numpys = random.getstate(), np.random.get_state()
-        random.seed(seed)
-        np.random.seed(seed % 2**32)
-        try:
-            yield
-        finally:
-            random.setstate(pythons)
-            np.random.set_state(numpys)
-
-
 def _require_compiled(model: keras.Model) -> None:
     if not model.compiled:
         raise ValueError(
@@ -290,85 +264,6 @@ def _require_compiled(model: keras.Model) -> None:
             "model must be compiled with an optimizer, whose learning rate the schedule sets. "
             f"Received: {model.name!r} with optimizer=None"
         )
-
-
-def _copied(model: keras.Model, seed: int) -> keras.Model:
-    """Returns a copy of a compiled model: with the same weights for seed 0, else with new ones.
-
-    Raises:
-        ValueError: The model cannot be copied.
-    """
-    try:
-        with seeded(seed), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of functions without a name
-            copy = _recreated(model)
-            if seed == 0:
-                _give_weights(model, copy)
-            copy.compile(**_compile_arguments(model))
-    except Exception as error:  # a class of the user's may raise anything
-        raise ValueError(
-            f"model cannot be copied ({type(error).__name__}: {_in_a_line(error)}): {_FUNCTION}. "
-            f"Received: {model!r}"
-        ) from error
-    return copy
-
-
-def _in_a_line(error: BaseException) -> str:
-    return " ".join(str(error).split())
-
-
-def _recreated(model: keras.Model) -> keras.Model:
-    if type(model).compile is not keras.Model.compile:
-        raise TypeError(f"{type(model).__name__} has a compile of its own")
-    from keras.src.saving.serialization_lib import SafeModeScope  # for Lambda layers
-
-    with keras.utils.custom_object_scope(_functions_of(model)), SafeModeScope(False):
-        if type(model) in (keras.Model, keras.Sequential) or type(model).__name__ == "Functional":
-            return keras.models.clone_model(model)
-        copy = type(model).from_config(model.get_config())
-        if model.built and not copy.built:
-            copy.build_from_config(model.get_build_config())
-    return copy
-
-
-def _functions_of(model: keras.Model) -> dict[str, Any]:
-    """Returns the functions and classes that the configs of the layers name."""
-    found: dict[str, Any] = {}
-    for layer in model._flatten_layers():
-        found[type(layer).__name__] = type(layer)
-        for value in vars(layer).values():
-            if isinstance(value, types.FunctionType):
-                found[value.__name__] = value
-    return {
-        name: value
-        for name, value in found.items()
-        if not value.__module__.startswith("keras.") and name != "<lambda>"
-    }
-
-
-def _give_weights(model: keras.Model, copy: keras.Model) -> None:
-    if not model.built:
-        raise ValueError("it has no weights yet")
-    theirs, ours = model.variables, copy.variables
-    if [variable.shape for variable in theirs] != [variable.shape for variable in ours]:
-        raise ValueError("its config gives other weights")
-    for source, variable in zip(theirs, ours, strict=True):
-        variable.assign(source)
-
-
-def _compile_arguments(model: keras.Model) -> dict[str, Any]:
-    arguments = dict(model._compile_config.config)
-    if isinstance(arguments["optimizer"], keras.Optimizer):
-        arguments["optimizer"] = like(arguments["optimizer"])
-    for name in ("metrics", "weighted_metrics"):
-        arguments[name] = keras.tree.map_structure(_fresh, arguments[name])
-    return arguments
-
-
-def _fresh(metric: Any) -> Any:
-    if isinstance(metric, keras.Metric):
-        return type(metric).from_config(metric.get_config())
-    return metric
 
 
 class SentModel:
@@ -390,14 +285,3 @@ def _received(data: bytes) -> keras.Model:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return pickle.loads(data)
-
-
-def save_uncompiled(model: keras.Model, path: Path) -> None:
-    """Writes a model without its optimizer and compile settings, which loading would need."""
-    kept = {name: getattr(model, name) for name in ("optimizer", "compiled")}
-    try:
-        model.optimizer, model.compiled = None, False
-        model.save(path)
-    finally:
-        for name, value in kept.items():
-            setattr(model, name, value)

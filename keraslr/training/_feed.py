@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -217,15 +216,11 @@ class BatchFeed:
             self._ordered = _Ordered(source, self._order(source, 0))
             self._adapter = data_adapters.get_data_adapter(self._ordered)
             return self._adapter.get_tf_dataset()
-        first = list(itertools.islice(iter(source), 2)) if self._batches.can_restart else []
-        if not first:
-            first = list(itertools.islice(source, 2))
-            rest = itertools.chain(first, source)
-            batches: Callable[[], Iterator[Any]] = lambda: map(_standard, rest)  # noqa: E731
-        else:
-            batches = lambda: map(_standard, source)  # noqa: E731
+        first, read = self._batches.begun(2)
         spec = data_adapters.data_adapter_utils.get_tensor_spec(list(map(_standard, first)))
-        dataset = tf.data.Dataset.from_generator(batches, output_signature=spec)
+        dataset = tf.data.Dataset.from_generator(
+            lambda: map(_standard, read()), output_signature=spec
+        )
         return dataset.prefetch(tf.data.AUTOTUNE)
 
     def _order(self, source: keras.utils.PyDataset, epoch: int) -> np.ndarray:

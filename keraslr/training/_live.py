@@ -17,7 +17,7 @@ import keras
 from keraslr._environment import require_tensorflow, versions
 from keraslr._files import write_whole
 from keraslr._parameters import MAX_TICKS, Number
-from keraslr.problems._model import save_uncompiled
+from keraslr.problems._copy import save_uncompiled
 from keraslr.training._interpreter_end import stop_at_end
 from keraslr.training._origin import Origin, is_description
 from keraslr.training._priority import give_way

@@ -139,9 +139,13 @@ class Loop:
         """Evaluates the first batch, which shows what tracing cannot: targets out of range.
 
         Does nothing where that would spend the data of a generator, and for a model with a
-        `test_step` of its own, which may do anything.
+        `train_step` or `test_step` of its own, which may do anything.
         """
-        own = type(self.model).test_step is not keras.Model.test_step
+        kind = type(self.model)
+        own = any(
+            getattr(kind, name) is not getattr(keras.Model, name)
+            for name in ("train_step", "test_step")
+        )
         if own or not self._feed.can_restart:
             return
         self._feed.begin(0)
@@ -225,7 +229,8 @@ class Loop:
             if feed.steps is not None:
                 steps = min(steps, feed.steps - done)
             begin = time.perf_counter()
-            found, going, last = self._tested_piece(feed.arguments(done, steps), steps)
+            with refused(self.model, "test_step"):
+                found, going, last = self._tested_piece(feed.arguments(done, steps), steps)
             done += found
             if found:
                 logs = last

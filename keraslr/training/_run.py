@@ -341,6 +341,19 @@ def schedule_and_plateau(schedule: Any, plateau: Any = None) -> tuple[Any, Any]:
         raise TypeError(
             f"plateau must be a keraslr.callbacks.ReduceLROnPlateau. Received: plateau={plateau!r}"
         )
+    if isinstance(schedule, ReduceLROnPlateau):
+        raise TypeError(
+            "schedule must be a pair (schedule or rate, ReduceLROnPlateau(...)) for a plateau "
+            f"rule, such as (0.1, rule). Received: schedule={schedule!r}"
+        )
+    if not isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule | int | float) and (
+        callable(schedule) or isinstance(schedule, str)
+    ):
+        raise TypeError(
+            "schedule must be a schedule, keraslr's or Keras's, or a rate > 0; a function of the "
+            "step becomes one with keraslr.LambdaLR, a text with keraslr.parse. "
+            f"Received: schedule={schedule!r}"
+        )
     if not isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule):
         schedule = Number("", float, above=0).validated("schedule", schedule)
     return schedule, plateau

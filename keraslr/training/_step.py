@@ -77,6 +77,18 @@ def scalars(logs: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in logs.items() if np.ndim(value) == 0}
 
 
+def _essence(error: BaseException) -> str:
+    """Returns the text of an error in one line, without the stack that TensorFlow adds to it."""
+    if not isinstance(error, tf.errors.OpError):
+        return " ".join(str(error).split())
+    lines = [
+        line.strip()
+        for line in str(error.message).splitlines()
+        if not line.startswith(("  File", "Detected at", "Graph execution error", "\t [[", " [["))
+    ]
+    return " ".join(line for line in lines if line)
+
+
 @contextlib.contextmanager
 def refused(model: keras.Model, what: str) -> Iterator[None]:
     """Turns the errors of a step that does not fit the data into one that says so."""
@@ -85,7 +97,7 @@ def refused(model: keras.Model, what: str) -> Iterator[None]:
     except _NO_FIT as error:
         raise ValueError(
             f"the model cannot be trained on the data: {type(error).__name__} in its {what}: "
-            f"{' '.join(str(error).split()).rstrip('.')}. Received: {model.name!r}"
+            f"{_essence(error).rstrip('.')}. Received: {model.name!r}"
         ) from error
 
 

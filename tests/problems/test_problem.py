@@ -160,7 +160,7 @@ def test_a_model_that_cannot_be_copied_is_refused_with_the_remedy():
     own(X[:1])
     own.compile(3, optimizer="sgd", loss="mse")
     for each in (model, own):
-        with pytest.raises(ValueError, match=r"cannot be copied .*def build\(seed\)"):
+        with pytest.raises(ValueError, match=r"cannot be copied: .*def build\(seed\)"):
             train(Run("it", 0.1, Problem("it", each, X, Y), epochs=1))
 
 
