@@ -97,6 +97,7 @@ CASES = {
         ),
         lambda: in_batches(dataset()),
     ],
+    "schedule must be a schedule": [lambda: compared("cosine"), lambda: compared(lambda step: 0.1)],
     "schedule must be a number > 0": [lambda: compared(0), lambda: compared(-0.1)],
     'clock must be "step"': [lambda: compared(keras_cosine(0.1, 10), clock="epoch")],
     "plateau must be a keraslr.callbacks.ReduceLROnPlateau": [

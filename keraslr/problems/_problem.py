@@ -41,7 +41,7 @@ class Problem:
             NumPy's and Keras's random numbers are seeded with the run's seed around it, so that the
             first weights depend on the seed alone. Or a compiled model, which is left as it is: a
             run with seed 0 trains a copy with the same weights, a run with another seed one with
-            new weights.
+            new trainable weights; frozen weights and adapted statistics stay.
         x: Data as `fit` takes them: an array, or a list or dict of arrays, each of shape
             (examples, ...); or data that come in batches `(x, y)` or `(x, y, sample_weight)`: a
             `tf.data.Dataset`, a `keras.utils.PyDataset`, a generator (with `steps_per_epoch`, for a
