@@ -11,6 +11,7 @@ from typing import Any
 import keras
 
 from keraslr._parameters import MAX_TICKS, Number
+from keraslr.problems._copy import require_same_outputs
 from keraslr.problems._data import Arrays, Batches, Data, data_of
 from keraslr.problems._identity import code_digest, model_digest
 from keraslr.problems._model import (
@@ -195,6 +196,22 @@ class Problem:
         if not (single and _is_function(self.x)):
             self.__dict__["_data"] = data
         return data
+
+    def require_faithful_copy(self, batch_size: int) -> None:
+        """Raises a `ValueError` if a copy of the model gives other outputs for the first batch.
+
+        Does nothing the second time, for a function that builds the model, and where reading a
+        batch would spend it.
+        """
+        if not isinstance(self.build, keras.Model) or self.__dict__.get("_is_faithful"):
+            return
+        batch = self.data().train.first(batch_size)
+        if batch is not None:
+            if self.prepare is not None:
+                batch = self.prepare(batch)
+            x, *_ = keras.utils.unpack_x_y_sample_weight(batch)
+            require_same_outputs(self.build, self.model(0), x)
+        self.__dict__["_is_faithful"] = True
 
     @property
     def examples(self) -> int | None:

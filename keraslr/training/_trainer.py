@@ -18,7 +18,6 @@ from keraslr.callbacks._attached import Attached
 from keraslr.callbacks._scaled import scales_of
 from keraslr.optimizers._of_a_model import optimizers_of
 from keraslr.problems import Problem
-from keraslr.problems._copy import require_same_outputs
 from keraslr.training._eager_loop import EagerLoop
 from keraslr.training._feed import feed_of
 from keraslr.training._loop import Loop
@@ -281,8 +280,8 @@ class Trainer:
         train = make(data.train, size, self.run.seed, first)
         validation = None if data.validation is None else make(data.validation, validation_size)
         self._loop = kind(self._model, train, validation, self.problem.prepare)
-        if isinstance(self.problem.build, keras.Model) and self.run.seed == 0:
-            self._require_faithful_copy(self.problem.build)
+        if self._first_state is None:
+            self.problem.require_faithful_copy(self.run.batch_size)
         if any(getattr(each, "every_batch", False) for each in self._callbacks.callbacks):
             self._loop.slice_steps = 1
         self.result.device = self._loop.device
@@ -296,14 +295,6 @@ class Trainer:
         self._own_numbers = len(self._model.variables) + len(self._model.optimizer.variables)
         self.made = self.whole = True
         self.released = False
-
-    def _require_faithful_copy(self, original: keras.Model) -> None:
-        batch = self._data.train.first(self.run.batch_size)
-        if batch is None or self._first_state is not None:
-            return
-        prepare = self.problem.prepare
-        x, *_ = keras.utils.unpack_x_y_sample_weight(prepare(batch) if prepare else batch)
-        require_same_outputs(original, self._model, x)
 
     def _any_worker(self, stop: bool) -> bool:
         """Returns whether any worker has to stop: no worker can continue alone."""

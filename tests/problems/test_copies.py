@@ -113,6 +113,8 @@ def test_a_copy_that_gives_other_outputs_is_refused():
     model = network(layer, L.Dense(1))
     with pytest.raises(ValueError, match=r"copy gives other outputs.*not saved with it"):
         compare({"it": 0.1}, model=model, x=X, y=Y, epochs=1)
+    with pytest.raises(ValueError, match=r"copy gives other outputs.*not saved with it"):
+        train(Run("it", 0.1, Problem("it", model, X, Y), epochs=1, seed=1))
 
 
 # Models with steps of their own, as Keras's examples write them.
