@@ -39,7 +39,7 @@ def test_what_is_no_result_is_not_loaded(tmp_path, content):
     [
         ({"name": " "}, ValueError, "name must be"),
         ({"schedule": 0.0}, ValueError, "schedule must be a number > 0"),
-        ({"schedule": "StepLR"}, TypeError, "schedule must be a number > 0"),
+        ({"schedule": "StepLR"}, TypeError, r"schedule must be a schedule.*keraslr\.parse"),
         ({"dataset": "cats"}, ValueError, "'cats'"),
         ({"model": "resnet"}, ValueError, "'resnet'"),
         ({"initialization": "xavier"}, ValueError, "'xavier'"),
