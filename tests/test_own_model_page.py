@@ -8,6 +8,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from kinds import Largest
 
 import keraslr
 from keraslr.training import train
@@ -203,21 +204,6 @@ def test_data_of_unknown_length_take_no_empty_step():
     model.fit(data, epochs=2, verbose=0, shuffle=False)
     assert int(result.model.optimizer.iterations) == 6
     assert int(model.optimizer.iterations) == 8
-
-
-class Largest(keras.metrics.Metric):
-    """The largest error so far, whose variable is no sum."""
-
-    def __init__(self):
-        super().__init__(name="largest")
-        self.value = self.add_weight(shape=(), initializer="zeros")
-
-    def update_state(self, y_true, y_pred, sample_weight=None):
-        errors = keras.ops.abs(y_true - y_pred)
-        self.value.assign(keras.ops.maximum(self.value, keras.ops.max(errors)))
-
-    def result(self):
-        return 1.0 * self.value
 
 
 def test_some_metrics_have_right_values_per_step_and_on_validation_data():

@@ -92,8 +92,9 @@ class Arrays:
         leaves = tuple(leaf[rows] for leaf in self.leaves)
         return Arrays(leaves, self.structure, len(leaves[0]))
 
+    @functools.cached_property
     def digest(self) -> str:
-        """Returns a short hash of the content."""
+        """A short hash of the content."""
         digest = hashlib.sha256(repr(self.structure).encode())
         for leaf in self.leaves:
             digest.update(f"{leaf.dtype}{leaf.shape}".encode() + _content(leaf))
@@ -157,8 +158,9 @@ class Batches:
         self.__dict__["_rest"] = rest = itertools.chain(first, rest)
         return first, lambda: rest
 
+    @functools.cached_property
     def digest(self) -> str | None:
-        """Returns a short hash of form and first batch; None if that differs each time it is read.
+        """A short hash of form and first batch; None if that differs each time it is read.
 
         Such data cannot be told from others of the same form.
         """
@@ -211,7 +213,7 @@ def data_of(
                 "validation_split must be left out with validation_data. "
                 f"Received: validation_split={validation_split}"
             )
-        if _comes_in_batches(validation_data):
+        if comes_in_batches(validation_data):
             parts = (validation_data, None, None)
         else:
             parts = _unpacked(validation_data)
@@ -227,15 +229,10 @@ def data_of(
     return Data(*train.divided(validation_split))
 
 
-def comes_in_batches(x: Any, y: Any = None) -> bool:
-    """Returns whether these data come in batches, rather than as arrays of examples."""
-    return _comes_in_batches(x, y)
-
-
 def _part(
     x: Any, y: Any, sample_weight: Any, steps: int | None, prefix: str, steps_name: str
 ) -> Arrays | Batches:
-    if not _comes_in_batches(x, y):
+    if not comes_in_batches(x, y):
         if steps is not None:
             raise ValueError(
                 f"{steps_name} must be left out for arrays: an epoch takes all examples. "
@@ -268,7 +265,8 @@ def _unpacked(data: Any) -> tuple[Any, Any, Any]:
     )
 
 
-def _comes_in_batches(x: Any, y: Any = None) -> bool:
+def comes_in_batches(x: Any, y: Any = None) -> bool:
+    """Returns whether these data come in batches, rather than as arrays of examples."""
     if isinstance(x, list) and x and y is None:
         # For Keras a list is a structure of arrays, but an array is never a tuple.
         return all(isinstance(each, tuple) for each in x)

@@ -34,6 +34,7 @@ def require_images(model: keras.Model) -> None:
 
 
 def require_logits(model: keras.Model) -> None:
+    """Raises a `ValueError` unless the model ends in ten logits."""
     if not model.built:
         model(_images())  # creates the model's variables
     last = last_operation(model)

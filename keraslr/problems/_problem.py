@@ -154,7 +154,7 @@ class Problem:
         """
         data = self.data()
         parts = [data.train] if data.validation is None else [data.train, data.validation]
-        digests = [part.digest() for part in parts]
+        digests = [part.digest for part in parts]
         if None in digests and self.is_unnamed:
             raise ValueError(
                 "problem must have a name to store its results: its data come in batches that "

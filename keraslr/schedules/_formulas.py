@@ -39,6 +39,7 @@ def listed(values: Iterable[object]) -> str:
 
 
 def since(begin: int) -> str:
+    """Returns the formula of the steps since `begin`."""
     return f"t - {begin}" if begin else "t"
 
 

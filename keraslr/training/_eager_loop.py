@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from keraslr.training._loop import Loop
-from keraslr.training._step import compiled_step, refused
+from keraslr.training._step import compiled_step
 
 
 class EagerLoop(Loop):
@@ -30,8 +30,7 @@ class EagerLoop(Loop):
             there, batch = self._feed.take(arguments, i)
             if there is not None and not there:
                 return False, np.array(sizes, np.int32), _as_arrays(values)
-            with refused(self.model, "train_step"):
-                size, logs, rate, parts = self._train_on(batch() if callable(batch) else batch)
+            size, logs, rate, parts = self._train_on(batch() if callable(batch) else batch)
             sizes.append(int(size))
             for name, value in {**logs, "learning_rate": rate}.items():
                 values.setdefault(name, []).append(float(value))
@@ -46,8 +45,7 @@ class EagerLoop(Loop):
             there, batch = self._validation.take(arguments, i)
             if there is not None and not there:
                 return i, False, logs
-            with refused(self.model, "test_step"):
-                logs = self._test_on(batch() if callable(batch) else batch)
+            logs = self._test_on(batch() if callable(batch) else batch)
         return steps, True, dict(logs)
 
 

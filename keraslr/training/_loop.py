@@ -224,22 +224,24 @@ class Loop:
         self.model.reset_metrics()
         feed.begin(0)
         done, logs = 0, {}
-        while True:
-            steps = self.slice_steps or self._piece_length
-            if feed.steps is not None:
-                steps = min(steps, feed.steps - done)
-            begin = time.perf_counter()
-            with refused(self.model, "test_step"):
-                found, going, last = self._tested_piece(feed.arguments(done, steps), steps)
-            done += found
-            if found:
-                logs = last
-                per_step = (time.perf_counter() - begin) / found
-                self._piece_length = max(1, min(2 * steps, int(_SLICE_SECONDS / per_step)))
-            if not going or (feed.steps is not None and done >= feed.steps):
-                break
-            yield None
-        feed.end()
+        try:
+            while True:
+                steps = self.slice_steps or self._piece_length
+                if feed.steps is not None:
+                    steps = min(steps, feed.steps - done)
+                begin = time.perf_counter()
+                with refused(self.model, "test_step"):
+                    found, going, last = self._tested_piece(feed.arguments(done, steps), steps)
+                done += found
+                if found:
+                    logs = last
+                    per_step = (time.perf_counter() - begin) / found
+                    self._piece_length = max(1, min(2 * steps, int(_SLICE_SECONDS / per_step)))
+                if not going or (feed.steps is not None and done >= feed.steps):
+                    break
+                yield None
+        finally:
+            feed.end()
         if not done:
             raise ValueError("validation_data must hold at least one batch. Received: none")
         figures = scalars(self.model.get_metrics_result())

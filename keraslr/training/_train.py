@@ -120,6 +120,8 @@ def require_trainable(run: Run) -> tuple[str, ...]:
     require_tensorflow()
     from keraslr.training._trainer import Trainer
 
+    # The function of callbacks makes them for one run, and this is none.
+    run = dataclasses.replace(run, callbacks=None)
     return Trainer(run, problem_of(run), Result({})).try_out()
 
 

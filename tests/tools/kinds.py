@@ -230,6 +230,21 @@ def generator():
     return Problem("generator", dataset().build, batches, steps_per_epoch=5)
 
 
+class Largest(keras.metrics.Metric):
+    """The largest error so far, whose variable is no sum."""
+
+    def __init__(self):
+        super().__init__(name="largest")
+        self.value = self.add_weight(shape=(), initializer="zeros")
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        errors = keras.ops.abs(y_true - y_pred)
+        self.value.assign(keras.ops.maximum(self.value, keras.ops.max(errors)))
+
+    def result(self):
+        return 1.0 * self.value
+
+
 KINDS = (
     regression, two_outputs, own_train_step, text, weighted, mixed_precision, accumulated, averaged,
     regularised, compiled_by_xla, eager, several_optimizers, dataset, dataset_of_unknown_length,

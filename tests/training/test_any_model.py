@@ -5,26 +5,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from fitted import fitted
-from kinds import KINDS
+from kinds import KINDS, Largest
 
 import keraslr
 from keraslr import Problem, Run
 from keraslr.training import train
-
-
-class Largest(keras.metrics.Metric):
-    """The largest error so far, whose variable is no sum."""
-
-    def __init__(self):
-        super().__init__(name="largest")
-        self.value = self.add_weight(shape=(), initializer="zeros")
-
-    def update_state(self, y_true, y_pred, sample_weight=None):
-        errors = keras.ops.abs(y_true - y_pred)
-        self.value.assign(keras.ops.maximum(self.value, keras.ops.max(errors)))
-
-    def result(self):
-        return 1.0 * self.value
 
 
 def test_a_metric_that_is_no_sum_has_the_values_of_fit():

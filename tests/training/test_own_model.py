@@ -14,6 +14,7 @@ from keraslr import CosineAnnealingLR, LiveRun, Problem, Run, compare
 from keraslr.callbacks import LearningRateLogger, ReduceLROnPlateau
 from keraslr.training import _feed as feeds
 from keraslr.training import train
+from keraslr.training._loop import Loop
 
 L = keras.layers
 PATIENCE = 60.0
@@ -52,6 +53,39 @@ def test_the_length_of_a_slice_changes_nothing(kind, slices_of):
         slices_of(steps)
         results.append(train(run_of(kind)))
     assert len({str((each.steps, each.epochs)) for each in results}) == 1
+
+
+def test_a_stop_within_the_validation_of_a_py_dataset_can_be_continued(slices_of):
+    slices_of(1)
+    pieces = kinds.Pieces()
+    problem = Problem("pieces", kinds.dataset().build, pieces, validation_data=kinds.Pieces())
+    tested = []
+    live = LiveRun(Run("it", 0.01, problem, epochs=2))
+    evaluate = Loop.evaluate
+
+    def stops(self):
+        for each in evaluate(self):
+            tested.append(each)
+            live.stop()
+            yield each
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Loop, "evaluate", stops)
+        live.start()
+        assert live.wait(PATIENCE)
+    assert (live.state, tested) == ("stopped", [None])
+    live.continue_for(1)
+    assert live.wait(PATIENCE)
+    assert (live.error, live.state) == (None, "finished")
+
+
+def test_callbacks_are_made_once_for_each_run():
+    made = []
+    compare(
+        {"it": 0.01}, problem=kinds.regression(), epochs=1, seeds=2,
+        callbacks=lambda run: made.append(run.seed) or [],
+    )  # fmt: skip
+    assert made == [0, 1]
 
 
 class Seen(keras.callbacks.Callback):
