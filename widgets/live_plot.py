@@ -12,7 +12,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from keraslr.callbacks._attached import optimizer_of
+from keraslr.callbacks._attached import read
+from keraslr.callbacks._groups import groups_of
 from keraslr.plotting import FitChart, FitCurves, FitFigure
 from widgets.parts._fit_rates import FitRates
 
@@ -227,7 +228,10 @@ class _Fit:
     def _read(self) -> None:
         # A training step of the model's own may need no optimizer.
         if getattr(self._callback._model, "optimizer", None) is not None:
-            self._rates.read(optimizer_of(self._callback.model, "LivePlot"), self._steps)
+            groups = groups_of(self._callback.model, "LivePlot", every=True)
+            # Of several optimizers the first that makes updates: the rate of one is shown.
+            groups.sort(key=lambda group: int(read(group.optimizer._iterations)) == 0)
+            self._rates.read(groups[0].optimizer, self._steps)
 
     def _draw(self) -> None:
         before = _clock()

@@ -8,11 +8,12 @@ before a checkpoint is restored; `set_model` is early enough for `BackupAndResto
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
 
+from keraslr.callbacks._groups import Group
 from keraslr.callbacks._jax_state import leave_out_of_files, no_longer_pass, pass_through
 
 
@@ -23,7 +24,18 @@ def read(value: Any) -> np.ndarray:
 
 
 class Attached(keras.layers.Layer):
-    """Named numbers that live with an optimizer, outside of its numbered variables."""
+    """Named numbers that live with an optimizer, outside of its numbered variables.
+
+    A kind whose state is in the optimizer's config too, for `.keras` files, has `configured`, its
+    inverse `from_configured`, and `attribute`, the name of the optimizer's attribute.
+    """
+
+    kinds: ClassVar[dict[str, Any]] = {}
+
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        super().__init_subclass__(**arguments)
+        if hasattr(cls, "from_configured"):
+            Attached.kinds[cls.__name__] = cls
 
     def __init__(self) -> None:
         super().__init__(trainable=False, dtype="float32")
@@ -52,17 +64,9 @@ class Attached(keras.layers.Layer):
                 variable.assign(np.asarray(store[name]))
 
 
-def optimizer_of(model: keras.Model, callback: str) -> keras.Optimizer:
-    """Returns the optimizer that updates the weights: with loss scaling, the inner one."""
-    optimizer = getattr(model, "optimizer", None)
-    if optimizer is None:
-        raise ValueError(f"{callback} needs a compiled model. Received: model={model!r}")
-    return _inner(optimizer)
-
-
-def attach(model: keras.Model, name: str, state: Attached) -> None:
-    """Makes `state` part of what is saved with the model's optimizer."""
-    optimizer = _inner(model.optimizer)
+def attach(group: Group, name: str, state: Attached) -> None:
+    """Makes `state` part of what is saved with the group's optimizer."""
+    optimizer = group.optimizer
     former = getattr(optimizer, name, None)
     if former is state:
         return
@@ -71,14 +75,15 @@ def attach(model: keras.Model, name: str, state: Attached) -> None:
         if former is not None:
             no_longer_pass(optimizer, former.variables)
         pass_through(optimizer, state.variables)
-        for saved in (optimizer, model.optimizer):
-            leave_out_of_files(saved, optimizer, lambda: _kept_with(optimizer))
+        for saved in (optimizer, *group.around):
+            leave_out_of_files(saved, kept_with)
 
 
-def _kept_with(optimizer: keras.Optimizer) -> list[keras.Variable]:
-    states = [each for each in vars(optimizer).values() if isinstance(each, Attached)]
-    return [variable for state in states for variable in state.variables]
+def kept_with(optimizer: keras.Optimizer) -> list[keras.Variable]:
+    """Returns the variables that callbacks keep with an optimizer."""
+    return [variable for state in states_of(optimizer) for variable in state.variables]
 
 
-def _inner(optimizer: keras.Optimizer) -> keras.Optimizer:
-    return getattr(optimizer, "inner_optimizer", optimizer)
+def states_of(optimizer: keras.Optimizer) -> list[Attached]:
+    """Returns what callbacks keep with an optimizer, in the order in which it was attached."""
+    return [each for each in vars(optimizer).values() if isinstance(each, Attached)]

@@ -9,7 +9,7 @@ other backends, and the numbers are those of an optimizer without callbacks.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import keras
@@ -29,23 +29,37 @@ def no_longer_pass(optimizer: keras.Optimizer, variables: Iterable[keras.Variabl
         optimizer._untrack_variable(variable)
 
 
-def leave_out_of_files(saved: keras.Optimizer, optimizer: keras.Optimizer, kept: Any) -> None:
-    """Has `saved`, the optimizer or one around it, not number the variables that `kept()` gives."""
+def leave_out_of_files(
+    saved: keras.Optimizer, kept_with: Callable[[keras.Optimizer], list[keras.Variable]]
+) -> None:
+    """Has `saved` not number the variables that callbacks keep with it or with those inside it."""
     if getattr(saved.save_own_variables, "leaves_out", False):
         return
     save, load = saved.save_own_variables, saved.load_own_variables
 
+    def without() -> contextlib.ExitStack:
+        stack = contextlib.ExitStack()
+        for optimizer in _all_in(saved):
+            stack.enter_context(_without(optimizer, kept_with(optimizer)))
+        return stack
+
     def save_own_variables(store: Any) -> None:
-        with _without(optimizer, kept()):
+        with without():
             save(store)
 
     def load_own_variables(store: Any) -> None:
-        with _without(optimizer, kept()):
+        with without():
             load(store)
 
     save_own_variables.leaves_out = True  # type: ignore[attr-defined]
     saved.save_own_variables = save_own_variables
     saved.load_own_variables = load_own_variables
+
+
+def _all_in(optimizer: keras.Optimizer) -> list[keras.Optimizer]:
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    return [optimizer, *([inner] if inner is not optimizer else []),
+            *getattr(inner, "optimizers", [])]  # fmt: skip
 
 
 @contextlib.contextmanager

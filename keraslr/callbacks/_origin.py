@@ -8,8 +8,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from keraslr.callbacks._attached import Attached, attach, optimizer_of, read
-from keraslr.callbacks._scaled import planned_rate
+from keraslr.callbacks._attached import Attached, attach, read
+from keraslr.callbacks._groups import Group
+from keraslr.callbacks._rate import planned_rate
 from keraslr.schedules import Schedule, parse
 
 
@@ -30,13 +31,12 @@ class Origin(Attached):
         self._loaded: str | None = None
 
     @classmethod
-    def of(cls, model: keras.Model) -> Origin:
-        """Returns the origin kept with the model's optimizer; makes one if there is none."""
-        optimizer = optimizer_of(model, cls.__name__)
-        origin = getattr(optimizer, cls.NAME, None)
+    def of(cls, group: Group) -> Origin:
+        """Returns the origin kept with the group's optimizer; makes one if there is none."""
+        origin = getattr(group.optimizer, cls.NAME, None)
         if origin is None:
-            origin = cls(optimizer)
-            attach(model, cls.NAME, origin)
+            origin = cls(group.optimizer)
+            attach(group, cls.NAME, origin)
         return origin
 
     def save_own_variables(self, store: Any) -> None:

@@ -18,7 +18,7 @@ class Recorder(Attached):
     Attributes:
         updates: Variable: updates made since it was attached; in every checkpoint.
         start: Variable: number of the update that it was attached before; in every checkpoint.
-        size: Updates that it holds: the last ones.
+        size: Updates that it holds: the last ones. A batch may make several.
     """
 
     NAME = "learning_rate_recorder"

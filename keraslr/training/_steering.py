@@ -56,10 +56,13 @@ class RestingPlateau(ReduceLROnPlateau):
     """
 
     held_by: SteeredSchedule | None = None
+    # The trainer trains no model that is compiled anew, and tells the counts of steps itself.
+    on_train_batch_begin = keras.callbacks.Callback.on_train_batch_begin
 
     def _decide(self, metric: Any) -> None:
         if self.held_by is not None and self.held_by.is_held:
-            self._decided, self._rate_before = self._epoch, self.learning_rate
+            self._decided = True
+            self._note_rates()
             return
         super()._decide(metric)
 

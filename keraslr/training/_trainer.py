@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from keraslr.callbacks._attached import Attached
-from keraslr.callbacks._scaled import scales_of
+from keraslr.callbacks._rate import scales_of
 from keraslr.optimizers._of_a_model import optimizers_of
 from keraslr.problems import Problem
 from keraslr.training._eager_loop import EagerLoop
@@ -127,7 +127,7 @@ class Trainer:
         """Returns the product of the plateau rule's reductions; 1 without one."""
         if self._model is None or self.run.plateau is None:
             return 1.0
-        return math.prod(scales_of(self.optimizer._learning_rate).values())
+        return math.prod(scales_of(self.optimizer).values())
 
     def try_out(self) -> tuple[str, ...]:
         """Returns the names of an epoch's figures, without the learning rate.

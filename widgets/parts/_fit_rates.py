@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from keraslr.callbacks._attached import read
-from keraslr.callbacks._scaled import planned_rate, scales_of
+from keraslr.callbacks._rate import planned_rate, scales_of
 from keraslr.schedules import Schedule
 
 # Points of a curve: no more than a picture has pixels across.
@@ -44,7 +44,7 @@ class FitRates:
         rate = getattr(optimizer, "_learning_rate", None)
         if rate is None:
             return
-        base, offset, scales = planned_rate(optimizer), 0, scales_of(rate)
+        base, offset, scales = planned_rate(optimizer), 0, scales_of(optimizer)
         scale = math.prod(scales.values())
         self.scheduled = isinstance(base, keras.optimizers.schedules.LearningRateSchedule)
         if self.scheduled:

@@ -1,0 +1,178 @@
+"""Compares three counts of a fit: its epochs, its steps, and the optimizer's counter.
+
+A schedule sees the counter alone. With `per_epoch(n)` the rate changes with the epochs only as long
+as each has n steps and the counter began with the first.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+
+from keraslr.callbacks._attached import read
+from keraslr.callbacks._groups import Group
+from keraslr.callbacks._origin import LearningRateWarning
+from keraslr.callbacks._rate import planned_rate
+from keraslr.schedules import PerEpoch, Schedule, SequentialLR, Warmup
+
+_INSTEAD = "or use keraslr.callbacks.EpochSchedule, which counts the epochs itself"
+_Schedule = keras.optimizers.schedules.LearningRateSchedule
+_LENGTH = (
+    "an epoch of this fit has {steps} steps, but the schedule has per_epoch({n}), so that its "
+    "epochs are not those of the fit: use per_epoch({steps}) " + _INSTEAD + "; if {n} steps are "
+    "not meant as an epoch, all is well"
+)
+_UNKNOWN = (
+    "the epoch had {steps} steps, but the optimizer's counter rose by {rise}: in data of unknown "
+    "length Keras counts the step that meets their end, so that a schedule runs ahead by one step "
+    "an epoch. Give the length, with dataset.apply(tf.data.experimental.assert_cardinality({steps}"
+    ")) or with repeat() and fit(steps_per_epoch={steps}), " + _INSTEAD
+)
+_AHEAD = (
+    "epoch {epoch} begins at step {expected} of a schedule with per_epoch({n}), but the "
+    "optimizer's counter stands at {clock}: {cause}. The schedule is {by} steps {where}. Set "
+    "optimizer.iterations.assign({expected}) before fit, " + _INSTEAD
+)
+_STOPPED = (
+    "an earlier fit was stopped, or saved by BackupAndRestore(save_freq=...), {done} steps into "
+    "this epoch, which begins again"
+)
+_OTHER = (
+    "the epochs before had other numbers of steps (another batch size or other data), or "
+    "initial_epoch is not the number of epochs that were trained"
+)
+_PARTIAL = (
+    "the optimizer's counter stands at {clock}, which is no whole number of epochs of "
+    "per_epoch({n}): an earlier fit was stopped in the midst of an epoch, or had epochs of another "
+    "length. The schedule's epochs begin {by} steps before those of the fit. Set "
+    "optimizer.iterations.assign({expected}) before fit, " + _INSTEAD
+)
+_NOT_LOADED = (
+    "the fit goes on at epoch {epoch} from a backup, but the optimizer's counter stands at 0, so "
+    "that the schedule begins anew: the backup holds another optimizer, or one that was not "
+    "restored. Build the model and the optimizer as they were when the backup was made"
+)
+
+
+class EpochClock:
+    """The comparison for one optimizer in one fit, whichever callbacks ask for it."""
+
+    _NAME = "_keraslr_epoch_clock"
+
+    def __init__(self, group: Group) -> None:
+        self._group, self._optimizer = group, group.optimizer
+        self._fit: Any = None
+        self._said: set[str] = set()
+        # The epoch that is trained, and the counter at its begin.
+        self._begun: tuple[int, int] | None = None
+        self._steps: int | None = None
+        # Steps of the last epoch that the counter counts and nothing trained.
+        self.ghosts = 0
+
+    @classmethod
+    def of(cls, group: Group, model: Any) -> EpochClock:
+        """Returns the clock of an optimizer, a new one for each fit."""
+        clock = group.optimizer.__dict__.get(cls._NAME)
+        fit = getattr(model, "history", None)
+        if clock is None or fit is None or fit is not clock._fit:
+            # Not as an attribute is set: Keras would track it.
+            clock = group.optimizer.__dict__[cls._NAME] = cls(group)
+            clock._fit = fit
+        return clock
+
+    def begin(self, epoch: int, steps: int | None, model: Any) -> None:
+        """Compares at an epoch's begin; `steps` is its number of steps, None if unknown."""
+        first = self._begun is None
+        if self._begun is not None and self._begun[0] == epoch:
+            return  # another callback has asked
+        clock = int(read(self._optimizer._iterations))
+        self._begun, self._steps, self.ghosts = (epoch, clock), steps, 0
+        if not first:
+            return
+        for n, begins_with_it in self._lengths():
+            if steps is not None and steps != n:
+                self._say("length", _LENGTH.format(steps=steps, n=n))
+            elif begins_with_it and not self._has_skipped(epoch * n - clock, n):
+                self._say("place", _misplaced(epoch, clock, n, model))
+
+    def end(self, steps: int) -> None:
+        """Compares at an epoch's end; `steps` is the number that was trained."""
+        if (rise := self.rise) is None:
+            return
+        self.ghosts = int(rise == steps + 1)
+        if self.ghosts and isinstance(planned_rate(self._optimizer), _Schedule):
+            self._say("unknown length", _UNKNOWN.format(steps=steps, rise=rise))
+        for n, _ in self._lengths():
+            if self._steps is None and steps != n:
+                self._say("length", _LENGTH.format(steps=steps, n=n))
+
+    @property
+    def rise(self) -> int | None:
+        """Steps that the counter has counted in this epoch; None before one has begun."""
+        if self._begun is None:
+            return None
+        return int(read(self._optimizer._iterations)) - self._begun[1]
+
+    @property
+    def said(self) -> bool:
+        """Whether this fit was told of a cause."""
+        return bool(self._said)
+
+    def _lengths(self) -> set[tuple[int, bool]]:
+        # Where gradients are accumulated, such a clock stretches a schedule in updates to batches.
+        every = self._optimizer.gradient_accumulation_steps or 1
+        found = _epoch_lengths(planned_rate(self._optimizer))
+        return {(n, begins) for n, begins in found if n not in (1, every)}
+
+    def _has_skipped(self, behind: int, n: int) -> bool:
+        # With mixed precision the first steps are tried until one is finite.
+        scaled = any(hasattr(each, "inner_optimizer") for each in self._group.around)
+        return scaled and 0 < behind < n
+
+    def _say(self, kind: str, text: str | None) -> None:
+        if text is not None and kind not in self._said:
+            self._said.add(kind)
+            warnings.warn(f"{text}.", LearningRateWarning, stacklevel=4)
+
+
+def counts_epochs_of(optimizer: keras.Optimizer, steps: int) -> bool:
+    """Returns whether the optimizer's schedule counts epochs of so many steps."""
+    return any(n == steps for n, _ in _epoch_lengths(planned_rate(optimizer)))
+
+
+def _misplaced(epoch: int, clock: int, n: int, model: Any) -> str | None:
+    """Returns why an epoch does not begin at the schedule's step that belongs to it."""
+    expected = epoch * n
+    if clock == expected:
+        return None
+    if epoch == 0:
+        # A second fit that counts its epochs from 0 goes on where the first one ended.
+        by = clock % n
+        return _PARTIAL.format(clock=clock, n=n, by=by, expected=clock - by) if by else None
+    if clock == 0:
+        # A new optimizer has a schedule that begins with it, unless it should have been restored.
+        restored = getattr(model, "_initial_epoch", None) == epoch
+        return _NOT_LOADED.format(epoch=epoch) if restored else None
+    done = clock - expected
+    cause = _STOPPED.format(done=done) if 0 < done < n else _OTHER
+    return _AHEAD.format(
+        epoch=epoch, expected=expected, n=n, clock=clock, cause=cause, by=abs(done),
+        where="ahead" if done > 0 else "behind",
+    )  # fmt: skip
+
+
+def _epoch_lengths(schedule: Any, shift: int = 0) -> Iterator[tuple[int, bool]]:
+    """Yields the n of each `per_epoch(n)` in a schedule, and whether an epoch begins at step 0."""
+    if isinstance(schedule, PerEpoch):
+        yield schedule.steps_per_epoch, shift % schedule.steps_per_epoch == 0
+    elif isinstance(schedule, SequentialLR):
+        begins = (0, *schedule.milestones)
+        for begin, part in zip(begins, schedule.schedules, strict=True):
+            yield from _epoch_lengths(part, shift + begin)
+    elif isinstance(schedule, Schedule):
+        shift += schedule.steps if isinstance(schedule, Warmup) else 0
+        for part in schedule.inner_schedules():
+            yield from _epoch_lengths(part, shift)
