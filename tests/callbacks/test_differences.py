@@ -114,9 +114,7 @@ def test_optaxs_rule_has_the_scales_of_its_line_in_ours(small, case):
 
 
 def test_the_goldens_have_what_the_rules_have():
-    seen = {
-        library: [golden(case)[0] for case in cases(library)] for library in ("timm", "optax")
-    }
+    seen = {library: [golden(case)[0] for case in cases(library)] for library in ("timm", "optax")}
     assert min(map(len, seen.values())) >= 16
     for library, names in (("timm", "warmup_t cooldown_t lr_min"), ("optax", "min_scale cooldown")):
         for name in names.split():
