@@ -7,7 +7,7 @@ import functools
 import hashlib
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import keras
@@ -328,6 +328,21 @@ def require_run(run: Any) -> None:
         )
 
 
+def _require_rule_of_a_run(plateau: ReduceLROnPlateau) -> None:
+    if plateau.every is not None:
+        raise ValueError(
+            "the plateau rule of a run decides once an epoch, since a run trains many steps at "
+            f"once: leave out every. Received: every={plateau.every!r}"
+        )
+    for name, value in (("optimizer", plateau.optimizer), ("groups", plateau.groups)):
+        each = value if isinstance(value, Collection) and not isinstance(value, str) else [value]
+        if any(isinstance(one, keras.optimizers.Optimizer) for one in each):
+            raise ValueError(
+                f"{name} must hold names in the plateau rule of a run, which trains a copy of the "
+                f"model with optimizers of its own. Received: {name}={value!r}"
+            )
+
+
 def schedule_and_plateau(schedule: Any, plateau: Any = None) -> tuple[Any, Any]:
     """Returns the schedule or rate of a run, and its plateau rule, after checking them."""
     if isinstance(schedule, tuple | list):
@@ -341,6 +356,8 @@ def schedule_and_plateau(schedule: Any, plateau: Any = None) -> tuple[Any, Any]:
         raise TypeError(
             f"plateau must be a keraslr.callbacks.ReduceLROnPlateau. Received: plateau={plateau!r}"
         )
+    if plateau is not None:
+        _require_rule_of_a_run(plateau)
     if isinstance(schedule, ReduceLROnPlateau):
         raise TypeError(
             "schedule must be a pair (schedule or rate, ReduceLROnPlateau(...)) for a plateau "
