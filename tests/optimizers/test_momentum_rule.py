@@ -164,9 +164,14 @@ def test_rows_of_an_embedding_keep_their_velocity():
 # Files of the other rule.
 
 
-def trained(optimizer):
+def built(optimizer):
     model = compiled(optimizer, **QUICKLY)
     optimizer.build(model.trainable_variables)
+    return model
+
+
+def trained(optimizer):
+    model = built(optimizer)
     optimizer.apply([keras.ops.ones((1, 1))])
     return model
 
@@ -176,7 +181,7 @@ def trained(optimizer):
 def test_a_checkpoint_of_the_other_rule_is_refused(saved, loading, scaled, tmp_path):
     def model(rule):
         optimizer = SGD(RATE, momentum=0.9, momentum_rule=rule)
-        return trained(keras.optimizers.LossScaleOptimizer(optimizer) if scaled else optimizer)
+        return built(keras.optimizers.LossScaleOptimizer(optimizer) if scaled else optimizer)
 
     model(saved).save_weights(tmp_path / "run.weights.h5")
     text = (
@@ -202,8 +207,7 @@ def test_without_a_momentum_both_rules_read_each_others_files(tmp_path):
     trained(SGD(RATE, momentum_rule="pytorch", use_ema=True)).save_weights(
         tmp_path / "a.weights.h5"
     )
-    other = compiled(SGD(RATE, use_ema=True), **QUICKLY)
-    other.optimizer.build(other.trainable_variables)
+    other = built(SGD(RATE, use_ema=True))
     other.load_weights(tmp_path / "a.weights.h5")
     assert int(other.optimizer.iterations) == 1
 
