@@ -228,7 +228,7 @@ def pytorch_snippet(
     notes = [f"Yours: {', '.join(yours)} and {loader}.", *code.notes]
     if momentum and _moves(schedule):
         notes.append(
-            "PyTorch multiplies the momentum by the current rate. In Keras "
+            "PyTorch multiplies its velocity by the current rate. In Keras "
             f'keraslr.optimizers.SGD(schedule, {momentum=!r}, momentum_rule="pytorch") takes the '
             "same steps; Keras's own rule takes others once the rate changes."
         )
