@@ -154,7 +154,7 @@ class SGD(_Scheduled, keras.optimizers.SGD):
         ...     optimizer = SGD(StepLR(0.1, step_size=2), momentum=0.9, momentum_rule=rule)
         ...     for _ in range(4):
         ...         optimizer.apply([keras.ops.convert_to_tensor(1.0)], [weight])
-        ...         seen.append(f"{float(weight):.5g}")
+        ...         seen.append(f"{keras.ops.convert_to_numpy(weight):.5g}")
         ...     print(rule, *seen)
         pytorch 0.9 0.71 0.6829 0.64851
         keras 0.9 0.71 0.529 0.3561
@@ -167,10 +167,11 @@ class SGD(_Scheduled, keras.optimizers.SGD):
         >>> optimizer.momentum.values(200)[[0, 59, 199]]
         array([0.95, 0.85, 0.95], dtype=float32)
 
-    Differs from PyTorch: `weight_decay` is Keras's, which shrinks the weights by
-    lr(t) * weight_decay before the update. PyTorch's SGD adds weight_decay * w to the gradient; for
-    that, give the layers `keras.regularizers.L2(weight_decay / 2)`. At steps where a schedule gives
-    a momentum of exactly 0, PyTorch leaves the velocity as it is; here it follows the formula.
+    Differs from PyTorch: the default rule is Keras's. `weight_decay` is Keras's with both rules: it
+    shrinks the weights by lr(t) * weight_decay before the update. PyTorch's SGD adds
+    weight_decay * w to the gradient; for that, give the layers
+    `keras.regularizers.L2(weight_decay / 2)`. At steps where a schedule gives a momentum of exactly
+    0, PyTorch leaves the velocity as it is; here it follows the formula.
 
     Source: `torch.optim.SGD`, and `cycle_momentum` of `torch.optim.lr_scheduler.OneCycleLR` and
     `CyclicLR`; Goyal et al., Accurate, Large Minibatch SGD (2017), equations 9 and 10, for what the

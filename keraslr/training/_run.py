@@ -415,7 +415,7 @@ def _data_digest(data: Dataset) -> str:
 
 def _optimizer(name: Any, arguments: Collection[str] = ()) -> Any:
     """Returns the optimizer class of that name, or None; the first that has the arguments."""
-    kinds = [getattr(place, str(name), None) for place in (keras.optimizers, optimizers)]
-    kinds = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, keras.Optimizer)]
+    found = [getattr(place, str(name), None) for place in (keras.optimizers, optimizers)]
+    kinds = [kind for kind in found if isinstance(kind, type) and issubclass(kind, keras.Optimizer)]
     able = [kind for kind in kinds if set(arguments) <= set(inspect.signature(kind).parameters)]
     return next(iter(able or kinds), None)
