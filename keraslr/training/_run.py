@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+import inspect
 import json
 import math
 from collections.abc import Callable, Collection, Mapping
@@ -49,9 +50,9 @@ class Run:
         model: "lenet", or a function of a seed that builds a Keras model from float images in
             [0, 1] to ten logits, without softmax.
         initialization: First weights of a named model, "pytorch" or "keras".
-        optimizer: Name of a class of `keras.optimizers` or, if there is none of that name, of
-            `keraslr.optimizers`. None for the one the problem's model was compiled with; for images
-            that is "SGD".
+        optimizer: Name of a class of `keras.optimizers` or, if there is none of that name or it
+            lacks an argument such as `momentum_rule`, of `keraslr.optimizers`. None for the one the
+            problem's model was compiled with; for images that is "SGD".
         optimizer_arguments: Arguments of the optimizer, except the learning rate.
         epochs: Passes over the training data, >= 1.
         batch_size: Examples per optimizer step, over all replicas, >= 1; the last step of an epoch
@@ -416,7 +417,7 @@ def give_optimizer(model: keras.Model, name: str | None, arguments: Mapping[str,
         return
     # A fixed name, to which Keras adds no number: for each new name of a variable, TensorFlow
     # keeps a kernel, and with it the variable's memory.
-    optimizer = _optimizer(name)(**{"name": name, **arguments})
+    optimizer = _optimizer(name, arguments)(**{"name": name, **arguments})
     if isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer):
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer, name="loss_scale_optimizer")
     model.optimizer = optimizer
@@ -429,10 +430,9 @@ def _data_digest(data: Dataset) -> str:
     return digest.hexdigest()[:8]
 
 
-def _optimizer(name: Any) -> Any:
-    """Returns the optimizer class of that name, or None."""
-    for place in (keras.optimizers, optimizers):
-        kind = getattr(place, str(name), None)
-        if isinstance(kind, type) and issubclass(kind, keras.Optimizer):
-            return kind
-    return None
+def _optimizer(name: Any, arguments: Collection[str] = ()) -> Any:
+    """Returns the optimizer class of that name, or None; the first that has the arguments."""
+    found = [getattr(place, str(name), None) for place in (keras.optimizers, optimizers)]
+    kinds = [kind for kind in found if isinstance(kind, type) and issubclass(kind, keras.Optimizer)]
+    able = [kind for kind in kinds if set(arguments) <= set(inspect.signature(kind).parameters)]
+    return next(iter(able or kinds), None)
