@@ -112,7 +112,7 @@ def test_groups_are_what_they_were(epochs, run_eagerly, tmp_path):
     if epochs:
         # TensorFlow refuses lists that were changed behind its back.
         path = tf.train.Checkpoint(body=body, head=head).write(str(tmp_path / "kept"))
-        assert "momentum" in str(tf.train.list_variables(path))
+        assert "body/_variables/1/" in str(tf.train.list_variables(path))
         # The schedule has come to 0.005 by step 4, half of the head's rate.
         named = dict(updates(model)[1].optimizers)
         assert named == {head.name: 1.0, body.name: pytest.approx(0.5)}
