@@ -22,6 +22,23 @@ def optimizers_of(model: keras.Model) -> list[keras.Optimizer]:
     return groups_of(model.optimizer, model.trainable_variables if model.built else ())
 
 
+def known_optimizers_of(model: keras.Model) -> list[keras.Optimizer]:
+    """Returns `optimizers_of` a new model, after building a `MultiOptimizer` that needs it.
+
+    Raises:
+        ValueError: The model is not built.
+    """
+    if not optimizers_of(model) and model.built:
+        # A function chooses the optimizers of a MultiOptimizer, once it knows the variables.
+        model.optimizer.build(model.trainable_variables)
+    if not optimizers_of(model):
+        raise ValueError(
+            "model must be built for a MultiOptimizer whose optimizers a function chooses: begin "
+            f"it with keras.Input, or call model.build. Received: {model.name!r}, not built"
+        )
+    return optimizers_of(model)
+
+
 def groups_of(optimizer: keras.Optimizer, variables: Sequence[Any] = ()) -> list[keras.Optimizer]:
     """Returns the optimizers inside an optimizer, or itself, in the order of `optimizers_of`.
 
@@ -66,15 +83,7 @@ def follow(model: keras.Model, schedule: Any) -> None:
     if not isinstance(schedule, _Schedule):
         # A number could not take the place of a schedule.
         schedule = ConstantLR(schedule, factor=1.0)
-    if not optimizers_of(model) and model.built:
-        # A function chooses the optimizers of a MultiOptimizer, once it knows the variables.
-        model.optimizer.build(model.trainable_variables)
-    if not optimizers_of(model):
-        raise ValueError(
-            "model must be built for a MultiOptimizer whose optimizers a function chooses: begin "
-            f"it with keras.Input, or call model.build. Received: {model.name!r}, not built"
-        )
-    first, *others = optimizers_of(model)
+    first, *others = known_optimizers_of(model)
     if others:
         rates = [_rate_at_the_start(optimizer) for optimizer in (first, *others)]
         if rates[0] <= 0:
