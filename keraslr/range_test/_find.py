@@ -112,7 +112,8 @@ def find_learning_rate(
             the first of several rates is 0, so that there is no ratio.
         RuntimeError: Keras runs on a backend other than TensorFlow.
 
-    Example, for the generator of a GAN:
+    The rate of the generator of a GAN:
+
         result = keraslr.find_learning_rate(gan, x, optimizer="g_optimizer", monitor="g_loss")
 
     Source: Smith, Cyclical Learning Rates for Training Neural Networks (2017), section 3.3.
