@@ -19,7 +19,6 @@ several = pytest.mark.skipif(
     not hasattr(keras.optimizers, "MultiOptimizer"), reason="Keras has none yet"
 )
 COSINE = keraslr.CosineAnnealingLR(0.05, T_max=14)
-STEPS = 7  # of an epoch
 WARMUP = keras.optimizers.schedules.PolynomialDecay(0.0, 5, 0.1)
 
 
@@ -92,7 +91,7 @@ def two_optimizers():
     "make", [pytest.param(lambda: grouped(0.01, 0.1, held=0.9), marks=several), two_optimizers],
     ids=["groups", "two networks"],
 )  # fmt: skip
-def test_a_branch_goes_on_with_the_state_of_every_optimizer(make, tmp_path):
+def test_a_branch_goes_on_with_the_state_of_every_optimizer(make):
     run = run_of(make(), 0.01, epochs=1)
     parent = trained(run)
     branch = parent.branch("other", 0.01, epochs=1)
@@ -100,10 +99,13 @@ def test_a_branch_goes_on_with_the_state_of_every_optimizer(make, tmp_path):
     branch.start()
     whole = train(dataclasses.replace(run, epochs=2))
     assert bits(ended(branch).result.model) == bits(whole.model)
-    longer = dataclasses.replace(run, epochs=2)
-    begun = train(longer, backup=tmp_path, should_stop=lambda: any(tmp_path.iterdir()))
+
+
+def test_a_backup_has_the_state_of_every_optimizer(tmp_path):
+    run = run_of(two_optimizers(), 0.01)
+    begun = train(run, backup=tmp_path, should_stop=lambda: any(tmp_path.iterdir()))
     assert (begun.status, begun.epochs_done) == ("stopped", 1)
-    assert bits(train(longer, backup=tmp_path).model) == bits(whole.model)
+    assert bits(train(run, backup=tmp_path).model) == bits(train(run).model)
 
 
 # A schedule that nothing follows.
