@@ -87,12 +87,8 @@ def two_optimizers():
     return two_networks(of_generator="optimizer")
 
 
-@pytest.mark.parametrize(
-    "make", [pytest.param(lambda: grouped(0.01, 0.1, held=0.9), marks=several), two_optimizers],
-    ids=["groups", "two networks"],
-)  # fmt: skip
-def test_a_branch_goes_on_with_the_state_of_every_optimizer(make):
-    run = run_of(make(), 0.01, epochs=1)
+def test_a_branch_goes_on_with_the_state_of_every_optimizer():
+    run = run_of(two_optimizers(), 0.01, epochs=1)
     parent = trained(run)
     branch = parent.branch("other", 0.01, epochs=1)
     parent.release()
@@ -101,8 +97,9 @@ def test_a_branch_goes_on_with_the_state_of_every_optimizer(make):
     assert bits(ended(branch).result.model) == bits(whole.model)
 
 
-def test_a_backup_has_the_state_of_every_optimizer(tmp_path):
-    run = run_of(two_optimizers(), 0.01)
+@several
+def test_a_backup_has_the_state_of_every_group(tmp_path):
+    run = run_of(grouped(0.01, 0.1, held=0.9), 0.01)
     begun = train(run, backup=tmp_path, should_stop=lambda: any(tmp_path.iterdir()))
     assert (begun.status, begun.epochs_done) == ("stopped", 1)
     assert bits(train(run, backup=tmp_path).model) == bits(train(run).model)
