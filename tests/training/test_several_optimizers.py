@@ -105,6 +105,24 @@ def test_a_backup_has_the_state_of_every_group(tmp_path):
     assert bits(train(run, backup=tmp_path).model) == bits(train(run).model)
 
 
+@several
+def test_a_copy_of_a_compiled_model_has_its_groups():
+    model = grouped(0.1, 0.2, 0.3).model(0)
+    shared, default = keras.optimizers.SGD(COSINE), keras.optimizers.AdamW(0.1, weight_decay=0.1)
+    default.exclude_from_weight_decay(var_names=["bias"])
+    groups = {".*part_0/.*": shared, ".*part_1/.*": shared}
+    model.compile(
+        keras.optimizers.MultiOptimizer(keras.optimizers.OptimizerMap(default, groups)), "mse"
+    )
+    copy = Problem("copied", model, numbers(4), numbers(1)).model(0).optimizer
+    ours, theirs = copy.optimizers
+    assert ours is not shared
+    assert copy._optimizer_map["x/part_1/kernel"] is copy._optimizer_map["x/part_0/kernel"] is ours
+    assert ours._learning_rate == COSINE
+    excluded = model.layers[0].bias, model.layers[0].kernel
+    assert [theirs._use_weight_decay(each) for each in excluded] == [False, True]
+
+
 # A schedule that nothing follows.
 
 
