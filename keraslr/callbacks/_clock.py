@@ -69,6 +69,7 @@ class EpochClock:
         # The epoch that is trained, and the counter at its begin.
         self._begun: tuple[int, int] | None = None
         self._steps: int | None = None
+        self._own_step = False
         # Steps of the last epoch that the counter counts and nothing trained.
         self.ghosts = 0
 
@@ -92,8 +93,9 @@ class EpochClock:
         self._begun, self._steps, self.ghosts = (epoch, clock), steps, 0
         if not first:
             return
+        self._own_step = has_own_step(model)
         for n, begins_with_it in self._lengths():
-            if steps is not None and steps != n:
+            if steps is not None and steps != n and not self._own_step:
                 self._say("length", _LENGTH.format(steps=steps, n=n))
             elif begins_with_it and not self._has_skipped(epoch * n - clock, n):
                 self._say("place", _misplaced(epoch, clock, n, model))
@@ -102,11 +104,13 @@ class EpochClock:
         """Compares at an epoch's end; `steps` is the number that was trained."""
         if (rise := self.rise) is None:
             return
-        self.ghosts = int(rise == steps + 1)
+        self.ghosts = int(self._steps is None and rise == steps + 1)
         if self.ghosts and isinstance(planned_rate(self._optimizer), _Schedule):
             self._say("unknown length", _UNKNOWN.format(steps=steps, rise=rise))
+        # A step of one's own may make several updates, or none.
+        steps = rise if self._own_step else steps
         for n, _ in self._lengths():
-            if self._steps is None and steps != n:
+            if (self._steps is None or self._own_step) and steps not in (n, 0):
                 self._say("length", _LENGTH.format(steps=steps, n=n))
 
     @property
@@ -136,6 +140,11 @@ class EpochClock:
         if text is not None and kind not in self._said:
             self._said.add(kind)
             warnings.warn(f"{text}.", LearningRateWarning, stacklevel=4)
+
+
+def has_own_step(model: Any) -> bool:
+    """Returns whether a model has a `train_step` of its own."""
+    return model is not None and type(model).train_step is not keras.Model.train_step
 
 
 def counts_epochs_of(optimizer: keras.Optimizer, steps: int) -> bool:

@@ -13,7 +13,7 @@ import numpy as np
 
 from keraslr._parameters import Flag
 from keraslr.callbacks._attached import attach, read
-from keraslr.callbacks._clock import EpochClock, counts_epochs_of
+from keraslr.callbacks._clock import EpochClock, counts_epochs_of, has_own_step
 from keraslr.callbacks._epochs import EpochState
 from keraslr.callbacks._following import Following, retrace
 from keraslr.callbacks._groups import Group
@@ -219,8 +219,7 @@ class LearningRateLogger(Following):
         optimizer = group.optimizer
         clock, every = int(read(optimizer._iterations)), optimizer.gradient_accumulation_steps or 1
         steps = self._steps_of_epoch
-        own_step = type(self._model).train_step is not keras.Model.train_step
-        if steps is None or clock == 0 or own_step:
+        if steps is None or clock == 0 or has_own_step(self._model):
             return clock // every
         return epoch * int(steps) // every
 
