@@ -1,4 +1,4 @@
-"""The plateau rules of Keras, timm and optax as ours, and the lines of the porting pages on them."""
+"""The plateau rules of Keras, timm and optax as ours, and the lines of the pages about them."""
 
 from __future__ import annotations
 
@@ -81,8 +81,9 @@ def lines(library: str) -> Iterator[tuple[Settings, list[str]]]:
         call = ast.parse(theirs[1], mode="eval").body
         if isinstance(call, ast.Call):
             given = {each.arg: ast.literal_eval(each.value) for each in call.keywords}
-            places = [each for each in call.args if not isinstance(each, ast.Name)]
-            given |= {"monitor": ast.literal_eval(each) for each in places}
+            for place in call.args:
+                if not isinstance(place, ast.Name):  # but for `optimizer`, Keras's monitor
+                    given["monitor"] = ast.literal_eval(place)
             yield given, re.findall(r"`([^`]*)`", cells[1])
 
 
