@@ -117,7 +117,7 @@ class BackupAndRestore(keras.callbacks.BackupAndRestore):
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Restores the newest backup that is whole, if there is one."""
         self._data = epoch_iterator_of_fit(self.model)
-        self._resumed = None
+        self._resumed, self._unsaved = None, 0
         if not self.model.built:
             raise ValueError(
                 "BackupAndRestore needs a model that is built before fit, for example by "
@@ -138,7 +138,7 @@ class BackupAndRestore(keras.callbacks.BackupAndRestore):
         """See `keras.callbacks.Callback`."""
         # It was for this fit alone; Keras's callback leaves it for the next one, too.
         self.model._initial_epoch = None
-        self._current_epoch, self._done, self._unsaved = epoch, 0, 0
+        self._current_epoch, self._done = epoch, 0
         self._random_at_begin = data_of.random_state()
         if self._resumed is not None:
             self._done, self._random_at_begin = self._resumed
@@ -227,8 +227,6 @@ class BackupAndRestore(keras.callbacks.BackupAndRestore):
             data_of.restore_random_state(_part(state, "random"))
         epoch, step = facts["epoch"], facts["step"]
         model._initial_epoch = epoch
-        if self._data is not None and epoch:
-            data_of.forget_ready(self._data)
         if step or facts.get("before"):
             self._go_to_step(backup, facts, state)
         iterations = _iterations(model)
@@ -272,9 +270,9 @@ class BackupAndRestore(keras.callbacks.BackupAndRestore):
 
     def _of_another(self, what: str, backup: Backup) -> ValueError:
         return ValueError(
-            f"the backup must be of the model and optimizer that fit trains. Received: {backup.path} "
-            f"of another {what}. Build and compile the model as before, or delete the backup to "
-            "begin anew"
+            "the backup must be of the model and optimizer that fit trains. Received: "
+            f"{backup.path} of another {what}. Build and compile the model as before, or delete "
+            "the backup to begin anew"
         )
 
     def _of_matching_weights(self, backup: Backup) -> dict[str, Any]:
@@ -294,7 +292,7 @@ class BackupAndRestore(keras.callbacks.BackupAndRestore):
         self, backup: Backup, facts: dict[str, Any], state: dict[str, np.ndarray]
     ) -> None:
         """Has the first epoch begin with the step of the backup."""
-        data, model, step = self._data, self.model, facts["step"]
+        data, step = self._data, facts["step"]
         epoch, before = facts["epoch"], facts.get("before", 0)
         if data is None or not hasattr(data, "_enumerate_iterator"):
             self._warn(

@@ -102,9 +102,9 @@ def why_unknown(saved: dict[str, Any], now: dict[str, Any], epoch: int) -> str |
         return None if known else f"the DataLoader has a {now['sampler']}"
     if kind not in ("ArrayDataAdapter", "PyDatasetAdapter"):
         return "a generator's order is known to itself alone"
-    if now.get("workers") and not epoch and keras.backend.backend() != "tensorflow":
-        # Keras builds the model with a batch; those that workers had ready come first in epoch 1.
-        return "the workers of a PyDataset begin the first epoch with batches that were ready"
+    if now.get("workers") and keras.backend.backend() != "tensorflow":
+        # Keras builds the model with one batch; each epoch then begins with those that were ready.
+        return "the workers of a PyDataset carry batches over to the next epoch"
     if not now["shuffle"]:
         return None
     if one_stream:
@@ -139,17 +139,6 @@ def _shuffles(dataset: Any) -> Iterator[tuple[list[int], bool]]:
 
 
 # Way back.
-
-
-def forget_ready(data: Any) -> None:
-    """Removes the batches that a `PyDataset`'s workers had ready when Keras built the model.
-
-    Keras trains them in the first epoch of a `fit`; in a later epoch of the interrupted one there
-    were none.
-    """
-    ready = getattr(getattr(data.data_adapter, "enqueuer", None), "ready_queue", None)
-    while ready is not None and not ready.empty():
-        ready.get(block=False)
 
 
 def go_to(

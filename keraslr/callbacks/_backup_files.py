@@ -67,7 +67,7 @@ class Backup(NamedTuple):
                 yield Path(shutil.copy(self.path, Path(folder) / WEIGHTS))
 
 
-class Damaged(Exception):
+class DamagedError(Exception):
     """A backup is not whole; the text says why, and where it stood if that can be read."""
 
 
@@ -90,7 +90,7 @@ class Backups:
         for read, path in self._candidates():
             try:
                 backup = read(path)
-            except Damaged as error:
+            except DamagedError as error:
                 rejected.append(f"{path} is damaged: {error}")
                 continue
             if not backup.of_keras:
@@ -190,7 +190,7 @@ def _read(path: Path) -> Backup:
     facts = _metadata(path / _METADATA)
     sha256 = facts.pop("sha256", None)
     if sha256 != _digest(facts):
-        raise Damaged(f"the checksum in its {_METADATA} is another one")
+        raise DamagedError(f"the checksum in its {_METADATA} is another one")
     if facts["format"] != _FORMAT:
         raise ValueError(
             f"the backups must be of this version of keraslr. Received: {path} of format "
@@ -204,7 +204,7 @@ def _read(path: Path) -> Backup:
         except OSError as error:
             why = f"{name} cannot be read ({error.strerror or error})"
         if why:
-            raise Damaged(f"{why} (it was of {_place(facts)})")
+            raise DamagedError(f"{why} (it was of {_place(facts)})")
     return Backup(path, facts, of_keras=False)
 
 
@@ -214,7 +214,7 @@ def _read_of_keras(path: Path) -> Backup:
     found = _metadata(path.with_name(metadata))
     epoch, batch = found.get("epoch"), found.get("batch", 0)
     if not isinstance(epoch, int) or not isinstance(batch, int):
-        raise Damaged(f"its {metadata} has no epoch")
+        raise DamagedError(f"its {metadata} has no epoch")
     # The number of the last batch of a part of an epoch; 0 is what a whole epoch has.
     facts = {"epoch": epoch, "step": batch + 1 if batch else 0}
     try:
@@ -222,7 +222,7 @@ def _read_of_keras(path: Path) -> Backup:
             # Reads every number; what is returned would end the visit.
             file.visititems(lambda _, item: _read_numbers(item))
     except (OSError, RuntimeError, KeyError, ValueError) as error:
-        raise Damaged(f"it cannot be read ({error}; it was of {_place(facts)})") from error
+        raise DamagedError(f"it cannot be read ({error}; it was of {_place(facts)})") from error
     return Backup(path, facts, of_keras=True)
 
 
@@ -235,11 +235,11 @@ def _metadata(path: Path) -> dict[str, Any]:
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise Damaged(f"its {path.name} is missing") from error
+        raise DamagedError(f"its {path.name} is missing") from error
     except (OSError, ValueError) as error:
-        raise Damaged(f"its {path.name} cannot be read ({error})") from error
+        raise DamagedError(f"its {path.name} cannot be read ({error})") from error
     if not isinstance(facts, dict):
-        raise Damaged(f"its {path.name} is no table of names")
+        raise DamagedError(f"its {path.name} is no table of names")
     return facts
 
 
