@@ -1,9 +1,10 @@
 """Processes that SIGKILL themselves while they write a backup, for the tests.
 
 `python killed_backup.py FOLDER CALLBACK PLACE` trains, and is killed at a place of the third
-backup: in the midst of the weights, between the two files of Keras, or where the backup before the
-last is removed. `python killed_backup.py FOLDER` writes backups of small files in child processes,
-the nth of which is killed at its nth call of the file system. It prints what is then found.
+backup: in the midst of the weights, between the two files of Keras, or when it has its name and
+those before are not removed yet. `python killed_backup.py FOLDER` writes backups of small files in
+child processes, the nth of which is killed at its nth call of the file system. It prints what is
+then found.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ def train_and_die(folder: str, kind: str, place: str) -> None:
     owner, name = {
         "weights": (model.optimizer, "save_own_variables"),
         "between": (module.json, "dumps"),
-        "removal": (sys.modules["keraslr.callbacks._backup_files"].shutil, "rmtree"),
+        "renamed": (sys.modules["keraslr.callbacks._backup_files"].shutil, "rmtree"),
     }[place]
     original = getattr(owner, name)
 
@@ -82,6 +83,7 @@ def write_and_die(folder: Path, at: int, epoch: int) -> None:
 
     backups = Backups(folder, kept=2)
     backups.newest()
+    os.fsync = lambda handle: None  # a kill of the process needs no disk
     sys.addaudithook(hook)
     backups.write(fill)
 
