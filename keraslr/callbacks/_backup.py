@@ -112,7 +112,8 @@ class BackupAndRestore(keras.callbacks.BackupAndRestore):
         self._resumed: tuple[int, dict[str, np.ndarray]] | None = None
         if save_freq == "epoch":
             # Keras runs faster if no callback asks for every batch.
-            self.on_train_batch_end = keras.callbacks.Callback().on_train_batch_end
+            default = keras.callbacks.Callback().on_train_batch_end
+            self.on_train_batch_end = default  # type: ignore[method-assign]
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Restores the newest backup that is whole, if there is one."""
@@ -122,6 +123,12 @@ class BackupAndRestore(keras.callbacks.BackupAndRestore):
             raise ValueError(
                 "BackupAndRestore needs a model that is built before fit, for example by "
                 f"keras.Input or by a call on a batch. Received: model={self.model!r}"
+            )
+        if self.save_freq != "epoch" and not data_of.can_go_to_a_step(self._data):
+            raise ValueError(
+                'save_freq must be "epoch" for a model with a fit of its own, and with an old Keras '
+                "(3.6): a run cannot resume within an epoch there. Received: "
+                f"save_freq={self.save_freq}, Keras {keras.__version__}"
             )
         self._backups.tidy()
         backup, rejected = self._backups.newest()
@@ -193,7 +200,8 @@ class BackupAndRestore(keras.callbacks.BackupAndRestore):
         def fill(folder: Path) -> dict[str, Any]:
             model.save_weights(folder / WEIGHTS)
             with (folder / STATE).open("wb") as file:
-                np.savez(file, **{name: _storable(each) for name, each in state.items()})
+                arrays: dict[str, Any] = {name: _storable(each) for name, each in state.items()}
+                np.savez(file, **arrays)
             return facts
 
         self._backups.write(fill)
@@ -201,7 +209,9 @@ class BackupAndRestore(keras.callbacks.BackupAndRestore):
     def _before(self, step: int) -> int:
         """Returns how many batches earlier epochs have drawn from the stream of this one."""
         data = self._data
-        if data is None or not data_of.in_one_stream(data) or data._current_iterator is None:
+        if not data_of.can_go_to_a_step(data) or not data_of.in_one_stream(data):
+            return 0
+        if data._current_iterator is None:
             return 0
         # Within an epoch, the execution that is about to begin is counted already.
         ahead = data.steps_per_execution if step else 0
@@ -294,13 +304,13 @@ class BackupAndRestore(keras.callbacks.BackupAndRestore):
         """Has the first epoch begin with the step of the backup."""
         data, step = self._data, facts["step"]
         epoch, before = facts["epoch"], facts.get("before", 0)
-        if data is None or not hasattr(data, "_enumerate_iterator"):
-            self._warn(
-                f"{backup.path} is of step {step + 1} of an epoch, and this model's fit is not "
-                "Keras's: it trains the whole epoch, so that steps are trained twice. Use "
-                'save_freq="epoch".'
+        if not data_of.can_go_to_a_step(data):
+            if not step:
+                return
+            raise ValueError(
+                "a backup within an epoch must be resumed by Keras's own fit, of a Keras later than "
+                f"3.6. Received: {backup.path}, of {backup.place}. Delete it to begin anew"
             )
-            return
         size = data.steps_per_execution
         if step % size:
             raise ValueError(

@@ -126,7 +126,7 @@ def _seed_of_tensorflow() -> int | None:
     return context.global_seed()
 
 
-def _shuffles(dataset: Any) -> Iterator[tuple[list[int], bool]]:
+def _shuffles(dataset: Any) -> Iterator[list[Any]]:
     """Gives the seeds of each shuffle on the way to a dataset, and whether each epoch has its own.
 
     As lists, which is how JSON gives them back.
@@ -139,6 +139,11 @@ def _shuffles(dataset: Any) -> Iterator[tuple[list[int], bool]]:
 
 
 # Way back.
+
+
+def can_go_to_a_step(data: Any) -> bool:
+    """Returns whether `go_to` knows this epoch iterator, which is None outside of Keras's `fit`."""
+    return hasattr(data, "_enumerate_iterator")
 
 
 def go_to(
@@ -167,12 +172,15 @@ def go_to(
             try:
                 batch = next(iterator)
             except StopIteration:
-                raise ValueError(
-                    "the data must be those of the interrupted fit, which has trained "
-                    f"{before + steps} batches of them. Received: data with fewer. Give fit the "
-                    "same data, or delete the backup"
-                ) from None
+                raise other_data() from None
         return batch
+
+    def other_data() -> ValueError:
+        return ValueError(
+            "the data must be those of the interrupted fit, which has trained "
+            f"{before + steps} batches of them. Received: data with fewer. Give fit the same data, "
+            "or delete the backup"
+        )
 
     def enumerate_rest() -> Iterator[Any]:
         del data._enumerate_iterator  # later epochs are whole
@@ -182,15 +190,18 @@ def go_to(
             data._current_iterator = iter(data._get_iterator())
             batch = draw(data._current_iterator, before)
             data._steps_seen = before
-        resumed = False
+        done, resumed = 0, False
         for each in original():
-            if each[0] < steps:
+            if done < steps:
                 batch = draw(each[-1], size)
+                done += size
                 continue
             if not resumed:
                 resumed = True
                 resume(batch)
             yield each
+        if done < steps:
+            raise other_data()
         if not resumed:
             resume(batch)
 

@@ -405,6 +405,20 @@ class TestRefused:
         with pytest.raises(ValueError, match="built before fit, for example by"):
             backup.on_train_begin()
 
+    def test_steps_of_a_fit_that_is_not_keras_own(self, tmp_path):
+        backup = BackupAndRestore(tmp_path, save_freq=3)
+        backup.set_model(network())
+        with pytest.raises(ValueError, match=r"a fit of its own.* Received: save_freq=3"):
+            backup.on_train_begin()
+
+    def test_other_data_than_those_of_the_backup(self, tmp_path):
+        killed = Copy(tmp_path / "run", 0, 5)
+        backup = BackupAndRestore(killed.folder, 4)
+        network().fit(**DATA["arrays"](), verbose=0, callbacks=[backup, killed])
+        few = {"x": X[:12], "y": Y[:12], "batch_size": BATCH, "shuffle": False}
+        with pytest.raises(ValueError, match=r"has trained 4 batches.* Give fit the same data"):
+            network().fit(**few, verbose=0, callbacks=[BackupAndRestore(killed.copy, 4)])
+
     @pytest.mark.parametrize("other", ["optimizer", "model", "random layers"])
     def test_a_backup_of_another_model(self, folder, other):
         dense = [keras.layers.Dense(8, activation="relu"), keras.layers.Dense(1)]
