@@ -101,12 +101,10 @@ class BackupAndRestore(keras.callbacks.BackupAndRestore):
                 )
         else:
             save_freq = Number("", int, at_least=1).validated("save_freq", save_freq)
-        super().__init__(
-            folder,
-            save_freq,
-            Flag("").validated("double_checkpoint", double_checkpoint),
-            Flag("").validated("delete_checkpoint", delete_checkpoint),
-        )
+        super().__init__(folder, save_freq)
+        # Not by Keras's constructor: that of 3.6 does not know the first of them.
+        self.double_checkpoint = Flag("").validated("double_checkpoint", double_checkpoint)
+        self.delete_checkpoint = Flag("").validated("delete_checkpoint", delete_checkpoint)
         self._backups = Backups(folder, kept=2 if self.double_checkpoint else 1)
         self._data: Any = None
         self._resumed: tuple[int, dict[str, np.ndarray]] | None = None
@@ -126,8 +124,8 @@ class BackupAndRestore(keras.callbacks.BackupAndRestore):
             )
         if self.save_freq != "epoch" and not data_of.can_go_to_a_step(self._data):
             raise ValueError(
-                'save_freq must be "epoch" for a model with a fit of its own, and with an old Keras '
-                "(3.6): a run cannot resume within an epoch there. Received: "
+                'save_freq must be "epoch" for a model with a fit of its own, and with Keras 3.6: '
+                "a run cannot resume within an epoch there. Received: "
                 f"save_freq={self.save_freq}, Keras {keras.__version__}"
             )
         self._backups.tidy()
@@ -308,8 +306,8 @@ class BackupAndRestore(keras.callbacks.BackupAndRestore):
             if not step:
                 return
             raise ValueError(
-                "a backup within an epoch must be resumed by Keras's own fit, of a Keras later than "
-                f"3.6. Received: {backup.path}, of {backup.place}. Delete it to begin anew"
+                "a backup within an epoch must be resumed by Keras's own fit, later than Keras 3.6. "
+                f"Received: {backup.path}, of {backup.place}. Delete it to begin anew"
             )
         size = data.steps_per_execution
         if step % size:
