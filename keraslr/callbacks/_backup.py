@@ -306,7 +306,7 @@ class BackupAndRestore(keras.callbacks.BackupAndRestore):
             if not step:
                 return
             raise ValueError(
-                "a backup within an epoch must be resumed by Keras's own fit, later than Keras 3.6. "
+                "a backup within an epoch must be resumed by Keras's own fit, after Keras 3.6. "
                 f"Received: {backup.path}, of {backup.place}. Delete it to begin anew"
             )
         size = data.steps_per_execution
@@ -344,7 +344,7 @@ class BackupAndRestore(keras.callbacks.BackupAndRestore):
             if state:
                 data_of.restore_random_state(_part(state, "random"))
 
-        data_of.go_to(data, before, step, begin, resume)
+        data_of.go_to(self.model, data, before, step, begin, resume)
 
     def _restore_metrics(self, batch: Any, values: list[np.ndarray]) -> None:
         model = self.model

@@ -147,6 +147,7 @@ def can_go_to_a_step(data: Any) -> bool:
 
 
 def go_to(
+    model: keras.Model,
     data: Any,
     before: int,
     steps: int,
@@ -158,6 +159,7 @@ def go_to(
     Their batches are drawn and dropped, without a call of the callbacks.
 
     Args:
+        model: The model that is trained.
         data: The epoch iterator of `fit`.
         before: Batches that earlier epochs have drawn from the same stream.
         steps: Steps of this epoch that are trained already.
@@ -190,7 +192,7 @@ def go_to(
             data._current_iterator = iter(data._get_iterator())
             batch = draw(data._current_iterator, before)
             data._steps_seen = before
-        done, resumed = 0, False
+        done, resumed, no_batch_left = 0, False, bool
         for each in original():
             if done < steps:
                 batch = draw(each[-1], size)
@@ -199,10 +201,42 @@ def go_to(
             if not resumed:
                 resumed = True
                 resume(batch)
+                if data.num_batches is None:
+                    no_batch_left = _report_if_no_batch_is_left(model)
             yield each
+            if no_batch_left():
+                data.data_adapter.on_epoch_end()
+                return
         if done < steps:
             raise other_data()
         if not resumed:
             resume(batch)
 
     data._enumerate_iterator = enumerate_rest
+
+
+def _report_if_no_batch_is_left(model: keras.Model) -> Callable[[], bool]:
+    """Has the next step report the metrics as they are, if no batch is left for it.
+
+    Of data of unknown length, the steps of the backup may have been all. Keras takes the figures of
+    an epoch from its last step, and would have none. (Under PyTorch it is not the step that takes
+    the batch, and there is no such backup.)
+
+    Returns:
+        Whether that was so, to be asked after the step.
+    """
+    step, logs = model.train_function, model.get_metrics_result()
+    through = []
+
+    def first_step(*arguments: Any) -> Any:
+        model.train_function = step
+        try:
+            return step(*arguments)
+        except Exception as error:
+            if type(error).__name__ not in ("StopIteration", "OutOfRangeError"):
+                raise
+        through.append(True)
+        return logs if len(arguments) == 1 else (logs, arguments[0])  # JAX: and the state
+
+    model.train_function = first_step
+    return lambda: bool(through)
