@@ -68,6 +68,8 @@ def order(data: Any) -> dict[str, Any]:
     elif facts["kind"] == "PyDatasetAdapter":
         facts["shuffle"] = bool(adapter.shuffle)
         facts["workers"] = adapter.enqueuer is not None
+    elif facts["kind"] == "TFDatasetAdapter" and not hasattr(adapter._dataset, "_inputs"):
+        facts["kind"] = type(adapter._dataset).__name__  # one that is distributed already
     elif facts["kind"] == "TFDatasetAdapter":
         facts["shuffles"] = list(_shuffles(adapter._dataset))
         facts["deterministic"] = adapter._dataset.options().deterministic is not False
@@ -100,8 +102,10 @@ def why_unknown(saved: dict[str, Any], now: dict[str, Any], epoch: int) -> str |
         # Both take what is random from PyTorch's own generator, whose state is in the backup.
         known = now["sampler"] in ("SequentialSampler", "RandomSampler")
         return None if known else f"the DataLoader has a {now['sampler']}"
-    if kind not in ("ArrayDataAdapter", "PyDatasetAdapter"):
+    if kind == "GeneratorDataAdapter":
         return "a generator's order is known to itself alone"
+    if kind not in ("ArrayDataAdapter", "PyDatasetAdapter"):
+        return f"they are of a kind that does not tell it ({kind})"
     if now.get("workers") and keras.backend.backend() != "tensorflow":
         # Keras builds the model with one batch; each epoch then begins with those that were ready.
         return "the workers of a PyDataset carry batches over to the next epoch"
@@ -192,7 +196,8 @@ def go_to(
             data._current_iterator = iter(data._get_iterator())
             batch = draw(data._current_iterator, before)
             data._steps_seen = before
-        done, resumed, no_batch_left = 0, False, bool
+        done, resumed = 0, False
+        no_batch_left: Callable[[], bool] = bool  # which is False
         for each in original():
             if done < steps:
                 batch = draw(each[-1], size)
