@@ -1,10 +1,11 @@
 """Processes that SIGKILL themselves while they write a backup, for the tests.
 
 `python killed_backup.py FOLDER CALLBACK PLACE` trains, and is killed at a place of the third
-backup: in the midst of the weights, between the two files of Keras, or when it has its name and
-those before are not removed yet. `python killed_backup.py FOLDER` writes backups of small files in
-child processes, the nth of which is killed at its nth call of the file system. It prints what is
-then found.
+backup: in the midst of the weights, between Keras's two files or in the midst of the second, or
+when it has its name and those before are not removed yet.
+
+`python killed_backup.py FOLDER` writes backups of small files in child processes, the nth of which
+is killed at its nth call of the file system. It prints what is then found.
 """
 
 from __future__ import annotations
@@ -54,7 +55,8 @@ def train_and_die(folder: str, kind: str, place: str) -> None:
     module = sys.modules["keras.src.callbacks.backup_and_restore"]
     owner, name = {
         "weights": (model.optimizer, "save_own_variables"),
-        "between": (module.json, "dumps"),
+        "between": (module.file_utils, "File"),
+        "metadata": (module.json, "dumps"),
         "renamed": (sys.modules["keraslr.callbacks._backup_files"].shutil, "rmtree"),
     }[place]
     original = getattr(owner, name)
