@@ -6,8 +6,9 @@ as each has n steps and the counter began with the first.
 
 from __future__ import annotations
 
+import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import keras
@@ -49,6 +50,10 @@ _PARTIAL = (
     "per_epoch({n}): an earlier fit was stopped in the midst of an epoch, or had epochs of another "
     "length. The schedule's epochs begin {by} steps before those of the fit. Set "
     "optimizer.iterations.assign({expected}) before fit, " + _INSTEAD
+)
+_NOTHING = (
+    "the optimizer {name!r} of the MultiOptimizer updates no variable: {patterns} matches none, "
+    "since a pattern is compared with a whole path such as {path!r}. Begin it with '.*'"
 )
 _NOT_LOADED = (
     "the fit goes on at epoch {epoch} from a backup, but the optimizer's counter stands at 0, so "
@@ -94,6 +99,7 @@ class EpochClock:
         if not first:
             return
         self._own_step = has_own_step(model)
+        self._say("pattern", _unmatched(self._group, model))
         for n, begins_with_it in self._lengths():
             if steps is not None and steps != n and not self._own_step:
                 self._say("length", _LENGTH.format(steps=steps, n=n))
@@ -140,6 +146,20 @@ class EpochClock:
         if text is not None and kind not in self._said:
             self._said.add(kind)
             warnings.warn(f"{text}.", LearningRateWarning, stacklevel=4)
+
+
+def _unmatched(group: Group, model: Any) -> str | None:
+    """Returns what is wrong with the patterns of a `MultiOptimizer` that give a group nothing."""
+    chosen = getattr(group.around[0], "_optimizer_map", None) if group.around else None
+    if not isinstance(chosen, Mapping) or not getattr(model, "built", False):
+        return None
+    patterns = [each for each in chosen if chosen[each] is group.optimizer]
+    paths = [variable.path for variable in model.variables]
+    if not patterns or any(re.fullmatch(each, path) for each in patterns for path in paths):
+        return None
+    return _NOTHING.format(
+        name=group.optimizer.name, patterns=", ".join(map(repr, patterns)), path=paths[0]
+    )
 
 
 def has_own_step(model: Any) -> bool:
