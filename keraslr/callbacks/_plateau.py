@@ -476,7 +476,7 @@ class ReduceLROnPlateau(Following):
         self._before = (*now, batch + 1)
         more = [now[0] - total, now[1] - weight, steps]
         if more[1] <= 0:  # no running mean: the step reports each batch itself
-            more = [float(np.asarray(logs[self.monitor])) * steps, float(steps), steps]
+            more = [_as_number(logs[self.monitor]) * steps, float(steps), steps]
         waiting = read(self.plateau.waiting) + np.array(more)
         decide = waiting[2] >= (self.every or 1)
         for plateau in self._plateaus:
@@ -497,7 +497,7 @@ class ReduceLROnPlateau(Following):
         if self._epoch < self.start or not self._is_applied():
             return
         mode = self.plateau.mode
-        metric = self._averaged(float(np.asarray(metric)))
+        metric = self._averaged(_as_number(metric))
         now = self.plateau.numbers()
         best, bad, resting = now["best"], now["num_bad_epochs"], now["cooldown_counter"]
         if self._is_better(metric, best, mode):
@@ -576,13 +576,14 @@ class ReduceLROnPlateau(Following):
                 epoch=self._epoch,
                 others=f", while {', '.join(others)} did" if others else "",
                 example=repr(others[-1]) if others else "...",
-            )
+            ),
+            kind="unapplied",
         )
         return False
 
-    def _warn(self, text: str) -> None:
-        if text not in self._said:
-            self._said.add(text)
+    def _warn(self, text: str, kind: str = "") -> None:
+        if (kind or text) not in self._said:
+            self._said.add(kind or text)
             warnings.warn(f"{text}.", LearningRateWarning, stacklevel=3)
 
 
@@ -609,6 +610,11 @@ def _rate_of(group: Group, before: int) -> float:
         # A schedule is asked for the type of the counter, as the optimizer asks it.
         step = keras.ops.maximum(keras.ops.convert_to_tensor(step) - before, 0)
     return float(np.float32(in_doubles(optimizer, step)))
+
+
+def _as_number(metric: Any) -> float:
+    """Returns a metric as a number: a tensor too, and an array that holds one number."""
+    return float(np.asarray(metric).item() if getattr(metric, "shape", ()) else metric)
 
 
 def _mean_metric(model: Any, name: str) -> keras.metrics.Mean | None:
