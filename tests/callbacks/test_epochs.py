@@ -8,7 +8,7 @@ import pickle
 import keras
 import numpy as np
 import pytest
-from by_epoch import Applied, Stop, stopping, told
+from by_epoch import Applied, stopping, told
 from measured import (
     QUICKLY,
     compiled,
@@ -97,7 +97,7 @@ def test_the_number_of_epochs_trained_is_an_initial_epoch_after_two_fits_from_ze
 def test_a_fit_from_zero_is_counted_on_after_it_was_stopped():
     model = new()
     driven(model, epochs=2)
-    with pytest.raises(Stop):
+    with pytest.raises(KeyboardInterrupt):
         driven(model, stopping(1, 3), epochs=4)
     # The second epoch of the second fit, its fourth in all, begins again.
     same(driven(model, epochs=3, initial_epoch=1), HALVES[3:5])
@@ -113,7 +113,7 @@ def test_another_batch_size_changes_nothing():
 
 def test_an_epoch_that_was_stopped_begins_again_with_its_rate():
     model = new()
-    with pytest.raises(Stop):
+    with pytest.raises(KeyboardInterrupt):
         driven(model, stopping(1, 3), epochs=4)
     same(driven(model, epochs=3, initial_epoch=1), HALVES[1:3])
 
@@ -172,7 +172,7 @@ def test_a_backup_goes_on_with_the_epoch(first, save_freq, before, tmp_path):
         fit(model, 0, SIZE, SIZE, epochs=epochs, callbacks=[*both, rows, *more])
         return rows.rows
 
-    with pytest.raises(Stop):
+    with pytest.raises(KeyboardInterrupt):
         run(stopping(2, 4))
     same(run(), HALVES[2 + before : 4 + before])
 

@@ -59,15 +59,11 @@ class Calls(keras.callbacks.Callback):
             function(self.model)
 
 
-class Stop(Exception):
-    """Ends a fit in the midst of it, as Ctrl-C does."""
-
-
 def stopping(epoch, batch=None):
-    """Returns a callback that ends the fit after a batch, or before an epoch."""
+    """Returns a callback that ends the fit as Ctrl-C does, after a batch or before an epoch."""
 
     def stop(model):
-        raise Stop
+        raise KeyboardInterrupt
 
     if batch is None:
         return Calls("on_epoch_begin", epoch, stop)
