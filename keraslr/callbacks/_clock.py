@@ -92,11 +92,26 @@ class EpochClock:
         self._begun, self._steps, self.ghosts = (epoch, clock), steps, 0
         if not first:
             return
+        self._compare_lengths()
         for n, begins_with_it in self._lengths():
-            if steps is not None and steps != n:
-                self._say("length", _LENGTH.format(steps=steps, n=n))
-            elif begins_with_it and not self._has_skipped(epoch * n - clock, n):
+            if (
+                begins_with_it
+                and steps in (None, n)
+                and not self._has_skipped(epoch * n - clock, n)
+            ):
                 self._say("place", _misplaced(epoch, clock, n, model))
+
+    def join(self, epoch: int, steps: int | None) -> None:
+        """Begins in the midst of an epoch, where the model was given the optimizer."""
+        if self._begun is None:
+            self._begun = epoch, int(read(self._optimizer._iterations))
+            self._steps = steps
+            self._compare_lengths()
+
+    def _compare_lengths(self) -> None:
+        for n, _ in self._lengths():
+            if self._steps is not None and self._steps != n:
+                self._say("length", _LENGTH.format(steps=self._steps, n=n))
 
     def end(self, steps: int) -> None:
         """Compares at an epoch's end; `steps` is the number that was trained."""

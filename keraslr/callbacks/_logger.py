@@ -163,7 +163,9 @@ class LearningRateLogger(Following):
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """See `keras.callbacks.Callback`."""
-        self._follow()
+        if self._follow():
+            for group in self._groups:
+                EpochClock.of(group, self._model).join(self._epoch, self._steps_of_epoch)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """See `keras.callbacks.Callback`."""
@@ -205,7 +207,7 @@ class LearningRateLogger(Following):
             start, done = int(read(log.recorder.start)), int(read(log.recorder.updates))
             if start < 0:
                 log.recorder.start.assign(first)
-            elif epoch and self._interrupted(log.group, epoch, start + done):
+            elif epoch and not self._steps and self._interrupted(log.group, epoch, start + done):
                 # The epoch begins again, and with it what was planned for it.
                 log.recorder.start.assign(first - done)
             log.seen = done
@@ -214,13 +216,14 @@ class LearningRateLogger(Following):
         """Returns the number of the next update: from the epochs before, if their length is known.
 
         Not by the optimizer's counter: whether that is right is the question. But an optimizer that
-        has made no step begins its schedule, whatever the number of the epoch.
+        has made no step begins its schedule, whatever the number of the epoch; and so does one that
+        the model was given in the midst of an epoch.
         """
         optimizer = group.optimizer
         clock, every = int(read(optimizer._iterations)), optimizer.gradient_accumulation_steps or 1
         steps = self._steps_of_epoch
         own_step = type(self._model).train_step is not keras.Model.train_step
-        if steps is None or clock == 0 or own_step:
+        if steps is None or clock == 0 or own_step or self._steps:
             return clock // every
         return epoch * int(steps) // every
 

@@ -319,7 +319,10 @@ class ReduceLROnPlateau(Following):
     def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """See `keras.callbacks.Callback`."""
         self._batch = batch
-        self._follow()
+        if self._follow():
+            for group in self._groups:
+                steps = (self.params or {}).get("steps")
+                EpochClock.of(group, self._model).join(self._epoch, steps)
 
     def _on_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         if self.every is not None:
