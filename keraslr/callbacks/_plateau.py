@@ -394,7 +394,7 @@ class ReduceLROnPlateau(Following):
             self._reset_wanted = scale
             return
         if self._best_weights is not None:
-            self._best_weights.weights = []
+            self._best_weights.best = []
         for group, plateau in zip(self._found, self._plateaus, strict=True):
             settle(group.optimizer)
             plateau.reset()
@@ -506,7 +506,7 @@ class ReduceLROnPlateau(Following):
         if self._is_better(metric, best, mode):
             best, bad = metric, 0
             if self._best_weights is not None and self._model is not None:
-                self._best_weights.weights = [read(each) for each in self.model.weights]
+                self._best_weights.best = [read(each) for each in self.model.weights]
         else:
             bad += 1
         if resting > 0:
@@ -554,8 +554,8 @@ class ReduceLROnPlateau(Following):
                         f"\nEpoch {self._epoch + 1}: learning rate{of} from {old:g} to {new:g}, "
                         f"since {self.monitor} has not been better than {best:g} for {bad} epochs."
                     )
-        if self._best_weights is not None and self._best_weights.weights:
-            for variable, value in zip(self.model.weights, self._best_weights.weights, strict=True):
+        if self._best_weights is not None and self._best_weights.best:
+            for variable, value in zip(self.model.weights, self._best_weights.best, strict=True):
                 variable.assign(value)
 
     def _is_applied(self) -> bool:
