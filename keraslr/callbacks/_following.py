@@ -66,6 +66,10 @@ class Following(keras.callbacks.Callback):
             return False
         former = self._found
         with _in_scope(self._model):
+            new = self._now()
+            if isinstance(new, keras.Optimizer) and not new.built and self._model.built:
+                # Keras's fit does so before its first step; under JAX a step cannot.
+                new.build(self._model.trainable_variables)
             self._find_groups()
             self._attach(former=former)
         self._make_function()
