@@ -9,6 +9,8 @@ from types import MappingProxyType
 import keras
 import numpy as np
 
+from keraslr import optimizers
+
 __all__ = ["INITIALIZATIONS", "MODELS", "lenet", "resnet50"]
 
 INITIALIZATIONS = ("pytorch", "keras")
@@ -85,7 +87,8 @@ def resnet50(
         schedule: Learning rate, counted in optimizer steps.
         input_shape: Height and width (each >= 32) and channels of the images.
         classes: Number of classes.
-        momentum: Momentum of SGD, in Nesterov's form.
+        momentum: Momentum of SGD, in Nesterov's form and by PyTorch's rule: in this recipe a change
+            of the rate applies to the whole velocity (Goyal et al., equation 9).
 
     Returns:
         Compiled model from images to logits (batch, classes), with accuracy as a metric.
@@ -102,13 +105,16 @@ def resnet50(
 
     Source: He et al., Deep Residual Learning for Image Recognition (2016), by way of
     `keras.applications.ResNet50`; rate and momentum as in He et al., Bag of Tricks for Image
-    Classification with Convolutional Neural Networks (2019).
+    Classification with Convolutional Neural Networks (2019), and in Goyal et al., Accurate, Large
+    Minibatch SGD (2017).
     """
     model = keras.applications.ResNet50(
         weights=None, input_shape=input_shape, classes=classes, classifier_activation=None
     )
     model.compile(
-        keras.optimizers.SGD(schedule, momentum=momentum, nesterov=True),
+        optimizers.SGD(
+            schedule, momentum=momentum, nesterov=momentum != 0, momentum_rule="pytorch"
+        ),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
     )

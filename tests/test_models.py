@@ -1,4 +1,4 @@
-"""The LeNet is that of the published comparison."""
+"""The LeNet is that of the published comparison, and the ResNet-50 has its recipe's optimizer."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keraslr.models import lenet
+import keraslr
+from keraslr.models import lenet, resnet50
 
 
 def test_lenet_has_the_published_layers():
@@ -86,3 +87,14 @@ def test_a_seed_decides_the_weights(initialization):
 def test_an_unknown_initialization_is_refused():
     with pytest.raises(ValueError, match="'xavier'"):
         lenet("xavier")
+
+
+@pytest.mark.parametrize("momentum", [0.9, 0.0])
+def test_resnet50_has_the_momentum_of_its_recipe(momentum, monkeypatch):
+    # Built in an instant, since only the optimizer is looked at.
+    monkeypatch.setattr(keras.applications, "ResNet50", lambda **_: lenet(seed=0))
+    schedule = keraslr.StepLR(0.4, step_size=30)
+    optimizer = resnet50(schedule, momentum=momentum).optimizer
+    assert optimizer.momentum_rule == "pytorch"
+    assert (optimizer.momentum, optimizer.nesterov) == (momentum, momentum > 0)
+    assert optimizer._learning_rate == schedule

@@ -47,6 +47,41 @@ def numbered():
     return dataset().enumerate().map(lambda i, pair: (pair[0] + tf.cast(i, tf.float32), pair[1]))
 
 
+class OwnStep(keras.Model):
+    """Its train step applies another optimizer than the compiled one."""
+
+    def __init__(self):
+        super().__init__()
+        self.dense, self.its_optimizer = keras.layers.Dense(1), keras.optimizers.SGD()
+
+    def train_step(self, data):
+        import tensorflow as tf
+
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean((self.dense(data[0]) - data[1]) ** 2)
+        weights = self.dense.trainable_variables
+        self.its_optimizer.apply(tape.gradient(loss, weights), weights)
+        return {"loss": loss}
+
+
+def own_step():
+    model = OwnStep()
+    model.compile()
+    return model
+
+
+def frozen_first():
+    if not hasattr(keras.optimizers, "MultiOptimizer"):
+        raise ValueError(
+            "the optimizers of a MultiOptimizer must have learning rates > 0 at step 0"
+        )
+    model = build()
+    groups = {".*bias": keras.optimizers.SGD(0.1)}
+    optimizers = keras.optimizers.OptimizerMap(keras.optimizers.SGD(0.0), groups)
+    model.compile(keras.optimizers.MultiOptimizer(optimizers), "mse")
+    return model
+
+
 def endless():
     while True:
         yield X[:8], Y[:8]
@@ -97,6 +132,10 @@ CASES = {
             model=lambda: build(loss="sparse_categorical_crossentropy", outputs=3), y=np.full(40, 7)
         ),
         lambda: in_batches(dataset()),
+    ],
+    "the train step must apply model.optimizer": [lambda: compared(model=own_step)],
+    "the optimizers of a MultiOptimizer must have learning rates > 0 at step 0": [
+        lambda: compared(model=frozen_first)
     ],
     "schedule must be a schedule": [lambda: compared("cosine"), lambda: compared(lambda step: 0.1)],
     "schedule must be a number > 0": [lambda: compared(0), lambda: compared(-0.1)],

@@ -6,8 +6,9 @@ as each has n steps and the counter began with the first.
 
 from __future__ import annotations
 
+import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import keras
@@ -50,6 +51,10 @@ _PARTIAL = (
     "length. The schedule's epochs begin {by} steps before those of the fit. Set "
     "optimizer.iterations.assign({expected}) before fit, " + _INSTEAD
 )
+_NOTHING = (
+    "the optimizer {name!r} of the MultiOptimizer updates no variable: {patterns} matches none, "
+    "since a pattern is compared with a whole path such as {path!r}. Begin it with '.*'"
+)
 _NOT_LOADED = (
     "the fit goes on at epoch {epoch} from a backup, but the optimizer's counter stands at 0, so "
     "that the schedule begins anew: the backup holds another optimizer, or one that was not "
@@ -69,6 +74,7 @@ class EpochClock:
         # The epoch that is trained, and the counter at its begin.
         self._begun: tuple[int, int] | None = None
         self._steps: int | None = None
+        self._own_step = False
         # Steps of the last epoch that the counter counts and nothing trained.
         self.ghosts = 0
 
@@ -92,36 +98,42 @@ class EpochClock:
         self._begun, self._steps, self.ghosts = (epoch, clock), steps, 0
         if not first:
             return
+        self._own_step = has_own_step(model)
+        self._say("pattern", _unmatched(self._group, model))
         self._compare_lengths()
         for n, begins_with_it in self._lengths():
-            if (
-                begins_with_it
-                and steps in (None, n)
-                and not self._has_skipped(epoch * n - clock, n)
-            ):
+            if not begins_with_it or self._is_other(n):
+                continue
+            if not self._has_skipped(epoch * n - clock, n):
                 self._say("place", _misplaced(epoch, clock, n, model))
 
-    def join(self, epoch: int, steps: int | None) -> None:
+    def join(self, epoch: int, steps: int | None, model: Any) -> None:
         """Begins in the midst of an epoch, where the model was given the optimizer."""
         if self._begun is None:
             self._begun = epoch, int(read(self._optimizer._iterations))
-            self._steps = steps
+            self._steps, self._own_step = steps, has_own_step(model)
             self._compare_lengths()
 
     def _compare_lengths(self) -> None:
         for n, _ in self._lengths():
-            if self._steps is not None and self._steps != n:
+            if self._is_other(n):
                 self._say("length", _LENGTH.format(steps=self._steps, n=n))
+
+    def _is_other(self, n: int) -> bool:
+        """Returns whether the epochs are known to have another number of steps."""
+        return not self._own_step and self._steps not in (None, n)
 
     def end(self, steps: int) -> None:
         """Compares at an epoch's end; `steps` is the number that was trained."""
         if (rise := self.rise) is None:
             return
-        self.ghosts = int(rise == steps + 1)
+        self.ghosts = int(self._steps is None and rise == steps + 1)
         if self.ghosts and isinstance(planned_rate(self._optimizer), _Schedule):
             self._say("unknown length", _UNKNOWN.format(steps=steps, rise=rise))
+        # A step of one's own may make several updates, or none.
+        steps = rise if self._own_step else steps
         for n, _ in self._lengths():
-            if self._steps is None and steps != n:
+            if (self._steps is None or self._own_step) and steps not in (n, 0):
                 self._say("length", _LENGTH.format(steps=steps, n=n))
 
     @property
@@ -151,6 +163,25 @@ class EpochClock:
         if text is not None and kind not in self._said:
             self._said.add(kind)
             warnings.warn(f"{text}.", LearningRateWarning, stacklevel=4)
+
+
+def _unmatched(group: Group, model: Any) -> str | None:
+    """Returns what is wrong with the patterns of a `MultiOptimizer` that give a group nothing."""
+    chosen = getattr(group.around[0], "_optimizer_map", None) if group.around else None
+    if not isinstance(chosen, Mapping) or not getattr(model, "built", False):
+        return None
+    patterns = [each for each in chosen if chosen[each] is group.optimizer]
+    paths = [variable.path for variable in model.variables]
+    if not patterns or any(re.fullmatch(each, path) for each in patterns for path in paths):
+        return None
+    return _NOTHING.format(
+        name=group.optimizer.name, patterns=", ".join(map(repr, patterns)), path=paths[0]
+    )
+
+
+def has_own_step(model: Any) -> bool:
+    """Returns whether a model has a `train_step` of its own."""
+    return model is not None and type(model).train_step is not keras.Model.train_step
 
 
 def counts_epochs_of(optimizer: keras.Optimizer, steps: int) -> bool:

@@ -1,27 +1,46 @@
-"""What `fit` was called with: Keras tells callbacks only the numbers of epochs and steps."""
+"""What the `fit` that calls a callback was given, which Keras does not tell its callbacks."""
 
 from __future__ import annotations
 
 import sys
+import types
 from typing import Any
 
+import keras
 
-def arguments_of_fit(model: Any) -> dict[str, Any] | None:
-    """Returns the arguments of the `fit` of this model that is running; None where none is.
 
-    They are read from the frame of the call, since Keras keeps them nowhere else. What another
-    version of Keras calls otherwise is missing.
+def arguments_of_fit(model: keras.Model) -> dict[str, Any] | None:
+    """Returns the arguments of the `fit` of this model that runs the caller, by their names.
+
+    Keras gives its callbacks only `epochs`, `steps` and `verbose`. The others stand in the frame of
+    `fit`, which is further up on the caller's stack. A value may be what `fit` has made of it: with
+    `validation_split`, `x` is the part that is trained.
+
+    Args:
+        model: The model that is trained.
+
+    Returns:
+        The arguments; None outside of a `fit`, or in a thread that `fit` does not run in.
     """
-    names = ("x", "y", "shuffle", "steps_per_epoch", "validation_data", "validation_split",
-             "validation_freq", "initial_epoch", "batch_size", "epochs")  # fmt: skip
-    frame = sys._getframe(1)
+    frame = _frame_of_fit(model)
+    if frame is None:
+        return None
+    code, values = frame.f_code, frame.f_locals
+    names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+    return {name: values[name] for name in names if name != "self" and name in values}
+
+
+def epoch_iterator_of_fit(model: keras.Model) -> Any | None:
+    """Returns the object from which the `fit` that runs the caller takes each epoch's batches."""
+    frame = _frame_of_fit(model)
+    return None if frame is None else frame.f_locals.get("epoch_iterator")
+
+
+def _frame_of_fit(model: keras.Model) -> types.FrameType | None:
+    """Returns the innermost: a model's own `fit` usually calls Keras's."""
+    frame: types.FrameType | None = sys._getframe(1)
     while frame is not None:
-        here = frame.f_locals
-        if (
-            frame.f_code.co_name == "fit"
-            and here.get("self") is model
-            and "validation_freq" in here
-        ):
-            return {name: here[name] for name in names if name in here}
-        frame = frame.f_back  # type: ignore[assignment]
+        if frame.f_code.co_name == "fit" and frame.f_locals.get("self") is model:
+            return frame
+        frame = frame.f_back
     return None

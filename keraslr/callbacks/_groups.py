@@ -7,10 +7,13 @@ groups. A model with a `train_step` of its own may keep several optimizers as at
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+import re
 from typing import Any
 
 import keras
+
+from keraslr.optimizers._of_a_model import groups_of as optimizers_in
+from keraslr.optimizers._tracked import tracked_optimizers
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -35,32 +38,8 @@ class Group:
 
 
 def own_optimizers(model: Any) -> dict[str, keras.Optimizer]:
-    """Returns the optimizers among the model's attributes by name; `optimizer` comes first."""
-    found: dict[str, keras.Optimizer] = {}
-    compiled = getattr(model, "optimizer", None)
-    if isinstance(compiled, keras.Optimizer):
-        found["optimizer"] = compiled
-    # What Keras and TensorFlow keep for themselves holds the same objects under other names.
-    attributes = {} if model is None else vars(model)
-    for name in sorted(each for each in attributes if not each.startswith(("_self_", "_tracker"))):
-        value = attributes[name]
-        for suffix, each in _optimizers_in(value):
-            if not any(each is known for known in found.values()):
-                found[f"{name.lstrip('_')}{suffix}"] = each
-    return found
-
-
-def _optimizers_in(value: Any) -> Iterator[tuple[str, keras.Optimizer]]:
-    if isinstance(value, keras.Optimizer):
-        yield "", value
-    elif isinstance(value, Mapping):
-        for key, each in value.items():
-            if isinstance(each, keras.Optimizer):
-                yield f"_{key}", each
-    elif isinstance(value, list | tuple):
-        for index, each in enumerate(value):
-            if isinstance(each, keras.Optimizer):
-                yield f"_{index}", each
+    """Returns the optimizers among the attributes of a model by name; `optimizer` comes first."""
+    return {} if model is None else tracked_optimizers(model)
 
 
 def groups_of(model: Any, callback: str, optimizer: Any = None, *, every: bool) -> list[Group]:
@@ -105,6 +84,7 @@ def groups_of(model: Any, callback: str, optimizer: Any = None, *, every: bool) 
 def _named(model: Any, own: dict[str, keras.Optimizer], wanted: Any) -> tuple[str, Any]:
     known = ", ".join(map(repr, own)) or "none"
     if isinstance(wanted, str):
+        # A property, or an object that is no layer, may hold it too.
         found = own.get(wanted)
         if found is None:
             found = model
@@ -130,10 +110,9 @@ def _named(model: Any, own: dict[str, keras.Optimizer], wanted: Any) -> tuple[st
 def _parts(model: Any, optimizer: keras.Optimizer, prefix: str, owner: str) -> list[Group]:
     inner = getattr(optimizer, "inner_optimizer", optimizer)
     owner = "model.optimizer" if owner == "optimizer" else owner
-    several = getattr(inner, "optimizers", None)
-    if several is None:
+    if getattr(inner, "optimizers", None) is None:
         return [Group(prefix, inner, () if inner is optimizer else (optimizer,), owner)]
-    if not several and getattr(model, "built", False):
+    if not inner.optimizers and getattr(model, "built", False):
         # A function chooses the optimizers, once it knows the variables.
         optimizer.build(model.trainable_variables)
     if not inner.optimizers:
@@ -143,10 +122,11 @@ def _parts(model: Any, optimizer: keras.Optimizer, prefix: str, owner: str) -> l
         )
     around = (inner,) if inner is optimizer else (inner, optimizer)
     name = f"{prefix}_" if prefix else ""
-    # The default one first: where one stands for all, it does.
-    default = getattr(inner._optimizer_map, "default_optimizer", None)
-    ordered = sorted(inner.optimizers, key=lambda each: each is not default)
-    return [Group(f"{name}{each.name}", each, around, each.name) for each in ordered]
+    known = model.trainable_variables if getattr(model, "built", False) else ()
+    return [
+        Group(f"{name}{each.name}", each, around, each.name)
+        for each in optimizers_in(optimizer, known)
+    ]
 
 
 def _with_names(groups: list[Group], optimizer: Any) -> list[Group]:
@@ -155,7 +135,8 @@ def _with_names(groups: list[Group], optimizer: Any) -> list[Group]:
         return [dataclasses.replace(groups[0], name="")]
     found: list[Group] = []
     for group in groups:
-        name = group.name or "optimizer"
+        # "optimizers[0]" and "generator.optimizer" would be odd names of columns.
+        name = re.sub(r"\W+", "_", group.name).strip("_") or "optimizer"
         taken = {each.name for each in found}
         number, plain = 1, name
         while name in taken:

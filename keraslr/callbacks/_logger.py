@@ -13,7 +13,7 @@ import numpy as np
 
 from keraslr._parameters import Flag
 from keraslr.callbacks._attached import attach, read
-from keraslr.callbacks._clock import EpochClock, counts_epochs_of
+from keraslr.callbacks._clock import EpochClock, counts_epochs_of, has_own_step
 from keraslr.callbacks._epochs import EpochState
 from keraslr.callbacks._following import Following, retrace
 from keraslr.callbacks._groups import Group
@@ -165,7 +165,9 @@ class LearningRateLogger(Following):
         """See `keras.callbacks.Callback`."""
         if self._follow():
             for group in self._groups:
-                EpochClock.of(group, self._model).join(self._epoch, self._steps_of_epoch)
+                EpochClock.of(group, self._model).join(
+                    self._epoch, self._steps_of_epoch, self._model
+                )
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """See `keras.callbacks.Callback`."""
@@ -222,8 +224,7 @@ class LearningRateLogger(Following):
         optimizer = group.optimizer
         clock, every = int(read(optimizer._iterations)), optimizer.gradient_accumulation_steps or 1
         steps = self._steps_of_epoch
-        own_step = type(self._model).train_step is not keras.Model.train_step
-        if steps is None or clock == 0 or own_step or self._steps:
+        if steps is None or clock == 0 or self._steps or has_own_step(self._model):
             return clock // every
         return epoch * int(steps) // every
 

@@ -322,7 +322,7 @@ class ReduceLROnPlateau(Following):
         if self._follow():
             for group in self._groups:
                 steps = (self.params or {}).get("steps")
-                EpochClock.of(group, self._model).join(self._epoch, steps)
+                EpochClock.of(group, self._model).join(self._epoch, steps, self._model)
 
     def _on_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         if self.every is not None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 from keras.optimizers.schedules import LearningRateSchedule
 
-from keraslr._parameters import Number
+from keraslr._parameters import Choice, Number
 from keraslr.schedules._dtypes import FLOAT
 from keraslr.schedules._registry import decoded_schedule
 from keraslr.schedules._ticks import Tensor
@@ -98,38 +99,83 @@ class _Scheduled(keras.optimizers.Optimizer):
         return super().from_config(config, custom_objects=custom_objects)
 
 
+_RULE = Choice("", ("keras", "pytorch"))
+_DAMPENING = Number("", float, at_least=0, at_most=1)
+
+# In a file beside the numbered variables; says that the velocity is a sum of gradients.
+_MARK = "velocity_of_gradients"
+
+
 @keras.saving.register_keras_serializable(package="keraslr")
 class SGD(_Scheduled, keras.optimizers.SGD):
-    """`keras.optimizers.SGD` whose momentum may follow a schedule.
+    """`keras.optimizers.SGD` with a momentum schedule, and with PyTorch's rule of momentum.
+
+    With `momentum_rule="keras"` the velocity is a sum of steps:
 
         velocity = momentum(t) * velocity - lr(t) * gradient
         w = w + velocity
         w = w + momentum(t) * velocity - lr(t) * gradient       instead, with nesterov
 
-    t is the optimizer's step, the same for the momentum as for the learning rate. With a number as
-    momentum it is Keras's own optimizer, and a schedule that is constant gives the same bits.
+    With `momentum_rule="pytorch"` it is a sum of gradients:
 
-    Differs from PyTorch, as Keras itself does: the velocity holds the learning rates that its
-    gradients came with, where PyTorch multiplies it by the current one. The two agree while the
-    rate does not change.
+        velocity = momentum(t) * velocity + (1 - dampening) * gradient
+        velocity = gradient                                     instead, in the first update
+        w = w - lr(t) * velocity
+        w = w - lr(t) * (gradient + momentum(t) * velocity)     instead, with nesterov
+
+    t is the optimizer's step, the same for the momentum as for the learning rate. The two rules
+    take the same steps while the rate is constant and dampening is 0. When the rate falls,
+    PyTorch's steps shrink at once, and Keras's only as the velocity is forgotten. A recipe with a
+    momentum and a schedule means the rule of the framework that it was made with.
+
+    With a number as momentum, Keras's rule is Keras's own code; a schedule that is constant gives
+    the same bits.
 
     Args:
         learning_rate: A number, a schedule, or a function without arguments.
         momentum: A number >= 0 and <= 1, or any `keras.optimizers.schedules.LearningRateSchedule`.
         nesterov: Whether to look ahead by one step of the velocity.
-        weight_decay: This and what follows are the arguments of `keras.optimizers.SGD`.
+        weight_decay: Up to `name`, the arguments of `keras.optimizers.SGD`.
+        momentum_rule: "keras" or "pytorch". With a momentum of 0 there is no difference.
+        dampening: Share of each gradient that the velocity leaves out, >= 0 and <= 1; only with
+            PyTorch's rule. The first update has none.
 
     Raises:
-        TypeError: `momentum` is neither a number nor a schedule.
-        ValueError: `momentum` is a number outside of 0..1.
+        TypeError: `momentum` is neither a number nor a schedule, or an argument has a wrong type.
+        ValueError: A number or a name is wrong; `dampening` is given with Keras's rule; or with
+            PyTorch's, `nesterov` has no momentum or a dampening. Also when a checkpoint of the
+            other rule is loaded: its velocity has another sign and another unit.
 
     Example:
+        The rate falls from 0.1 to 0.01 after two steps; every gradient is 1.
+
+        >>> for rule in ("pytorch", "keras"):
+        ...     weight, seen = keras.Variable(1.0), []
+        ...     optimizer = SGD(StepLR(0.1, step_size=2), momentum=0.9, momentum_rule=rule)
+        ...     for _ in range(4):
+        ...         optimizer.apply([keras.ops.convert_to_tensor(1.0)], [weight])
+        ...         seen.append(f"{keras.ops.convert_to_numpy(weight):.5g}")
+        ...     print(rule, *seen)
+        pytorch 0.9 0.71 0.6829 0.64851
+        keras 0.9 0.71 0.529 0.3561
+
+        A momentum that goes down while the rate goes up:
+
         >>> rate = OneCycleLR(0.1, total_steps=200)
-        >>> optimizer = SGD(rate, momentum=rate.momentum_schedule(0.85, 0.95))
+        >>> momentum = rate.momentum_schedule(0.85, 0.95)
+        >>> optimizer = SGD(rate, momentum=momentum, momentum_rule="pytorch")
         >>> optimizer.momentum.values(200)[[0, 59, 199]]
         array([0.95, 0.85, 0.95], dtype=float32)
 
-    Source: `cycle_momentum` of `torch.optim.lr_scheduler.OneCycleLR` and `CyclicLR`.
+    Differs from PyTorch: the default rule is Keras's. `weight_decay` is Keras's with both rules: it
+    shrinks the weights by lr(t) * weight_decay before the update. PyTorch's SGD adds
+    weight_decay * w to the gradient; for that, give the layers
+    `keras.regularizers.L2(weight_decay / 2)`. At steps where a schedule gives a momentum of exactly
+    0, PyTorch leaves the velocity as it is; here it follows the formula.
+
+    Source: `torch.optim.SGD`, and `cycle_momentum` of `torch.optim.lr_scheduler.OneCycleLR` and
+    `CyclicLR`; Goyal et al., Accurate, Large Minibatch SGD (2017), equations 9 and 10, for what the
+    difference does to a recipe.
     """
 
     scheduled = "momentum"
@@ -150,9 +196,25 @@ class SGD(_Scheduled, keras.optimizers.SGD):
         loss_scale_factor: float | None = None,
         gradient_accumulation_steps: int | None = None,
         name: str | None = None,
+        *,
+        momentum_rule: str = "keras",
+        dampening: float = 0.0,
         **kwargs: Any,
     ):
         momentum = self.bounds.validated("momentum", momentum)
+        momentum_rule = _RULE.validated("momentum_rule", momentum_rule)
+        dampening = _DAMPENING.validated("dampening", dampening)
+        if momentum_rule == "keras" and dampening:
+            raise ValueError(
+                'dampening must be 0 with momentum_rule="keras", which has none. Received: '
+                f'dampening={dampening!r}. Pass momentum_rule="pytorch" to use it'
+            )
+        if momentum_rule == "pytorch" and nesterov and (momentum == 0 or dampening):
+            raise ValueError(
+                'nesterov must be False with momentum_rule="pytorch", unless momentum is > 0 and '
+                f"dampening is 0. Received: nesterov={nesterov!r}, momentum={momentum!r}, "
+                f"dampening={dampening!r}. Pass a momentum without dampening, or nesterov=False"
+            )
         super().__init__(
             learning_rate=learning_rate,
             # Keras accepts numbers only; the schedule takes this one's place below.
@@ -171,23 +233,73 @@ class SGD(_Scheduled, keras.optimizers.SGD):
             **kwargs,
         )
         self.momentum = momentum
+        self.momentum_rule = momentum_rule
+        self.dampening = dampening
+
+    @property
+    def _sums_gradients(self) -> bool:
+        return self.momentum_rule == "pytorch" and self.momentum != 0
 
     def update_step(self, gradient: Tensor, variable: Any, learning_rate: Tensor) -> None:
         """Updates one variable; called by Keras."""
-        if not self._is_scheduled:
+        if not self._is_scheduled and not self._sums_gradients:
             super().update_step(gradient, variable, learning_rate)
             return
-        # Keras's operations in Keras's order, so that the results equal Keras's to the bit.
         learning_rate = ops.cast(learning_rate, variable.dtype)
         gradient = ops.cast(gradient, variable.dtype)
-        momentum = ops.cast(self._now(), variable.dtype)
+        momentum = ops.cast(self._now() if self._is_scheduled else self.momentum, variable.dtype)
         velocity = self.momentums[self._get_variable_index(variable)]
+        if self._sums_gradients:
+            added = gradient
+            if self.dampening:
+                # Of updates and not of batches, so that accumulated gradients have one first.
+                share = ops.where(ops.equal(self.iterations, 0), 1.0, 1 - self.dampening)
+                added = ops.multiply(gradient, ops.cast(share, variable.dtype))
+            self.assign(velocity, ops.add(ops.multiply(velocity, momentum), added))
+            ahead = (
+                ops.add(ops.multiply(velocity, momentum), gradient) if self.nesterov else velocity
+            )
+            self.assign_sub(variable, ops.multiply(ahead, learning_rate))
+            return
+        # Keras's operations in Keras's order, so that the results equal Keras's to the bit.
         step = ops.multiply(gradient, learning_rate)
         self.assign(velocity, ops.subtract(ops.multiply(velocity, momentum), step))
         if self.nesterov:
             self.assign_add(variable, ops.subtract(ops.multiply(velocity, momentum), step))
         else:
             self.assign_add(variable, velocity)
+
+    def save_own_variables(self, store: Any) -> None:
+        """Writes the variables by their numbers; called by Keras."""
+        super().save_own_variables(store)
+        if self._sums_gradients:
+            # Keras's own SGD then counts one variable too many, and says that it loads none.
+            store[_MARK] = np.ones(())
+
+    def load_own_variables(self, store: Any) -> None:
+        """Reads the variables by their numbers; called by Keras.
+
+        Raises:
+            ValueError: They were saved by an optimizer with the other rule.
+        """
+        names = list(store.keys())
+        numbered = {name: store[name] for name in names if name != _MARK}
+        saved = "pytorch" if _MARK in names else "keras"
+        # Another number of variables is another optimizer: Keras warns, and reads none of them.
+        same = len(numbered) == len(self.variables)
+        if same and getattr(self, "momentums", None) and saved != self.momentum_rule:
+            raise ValueError(
+                "momentum_rule must be that of the checkpoint, whose velocity has another unit "
+                f'with the other rule. Received: momentum_rule="{self.momentum_rule}" and a '
+                f'checkpoint of "{saved}". Pass momentum_rule="{saved}" to continue the run, or '
+                "load the weights into the model before it is compiled"
+            )
+        super().load_own_variables(numbered)
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the arguments as JSON holds them; `from_config` rebuilds it without state."""
+        rule = {"momentum_rule": self.momentum_rule, "dampening": self.dampening}
+        return {**super().get_config(), **rule}
 
 
 @keras.saving.register_keras_serializable(package="keraslr")

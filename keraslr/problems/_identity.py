@@ -21,6 +21,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from keraslr.optimizers._tracked import tracked_optimizers
+
 # Code of these packages is identified by its name.
 _PACKAGES = ("builtins", "jax", "keras", "keraslr", "numpy", "tensorflow", "torch")
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), type(...))
@@ -113,14 +115,17 @@ def _parts(model: keras.Model) -> dict[str, Any]:
         # Not the optimizer: its config says it, and its rate is the schedule's.
         settings = {k: v for k, v in compiled.config.items() if k != "optimizer"}
         parts["compiled"] = _CodeReader().read(settings)
+    optimizers = _optimizers(model, known=parts["config"] is not None)
+    if optimizers:
+        parts["optimizers"] = optimizers
     for index, variable in enumerate(model.variables):
         value = keras.ops.convert_to_numpy(variable)
         parts[f"variable {variable.path} ({index})"] = _array(value)
     return parts
 
 
-def _config(model: keras.Model) -> Any:
-    """Returns the model's config and compile settings; None for a class that has no config."""
+def _config(model: keras.Model | keras.Optimizer) -> Any:
+    """Returns the config, of a model with its compile settings; None for a class without one."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Keras warns of functions without a name
@@ -128,6 +133,23 @@ def _config(model: keras.Model) -> Any:
             return json.loads(json.dumps(_without_code(config), sort_keys=True, default=_name_of))
     except Exception:  # a class of the user's may raise anything
         return None
+
+
+def _optimizers(model: keras.Model, known: bool) -> list[Any]:
+    """Returns what the model's config does not say of its optimizers.
+
+    Args:
+        known: Whether the config says with which one it was compiled.
+    """
+    found: list[Any] = []
+    for name, optimizer in tracked_optimizers(model).items():
+        inner = getattr(optimizer, "inner_optimizer", optimizer)
+        chosen = getattr(inner, "_optimizer_map", None)
+        if isinstance(chosen, types.FunctionType | functools.partial | types.MethodType):
+            found.append([name, _CodeReader().read(chosen)])
+        elif name != "optimizer" or not known:
+            found.append([name, _name(type(optimizer)), _config(optimizer)])
+    return found
 
 
 def _without_code(config: Any) -> Any:

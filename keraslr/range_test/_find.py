@@ -40,6 +40,8 @@ def find_learning_rate(
     seed: int = 0,
     verbose: int = 0,
     on_progress: Callable[[int, int], None] | None = None,
+    optimizer: keras.Optimizer | str | list[Any] | None = None,
+    monitor: str = "loss",
 ) -> RangeTest:
     """Trains some steps under a rising learning rate, records the loss, and restores the model.
 
@@ -49,9 +51,20 @@ def find_learning_rate(
     Each step is the model's own compiled `train_step`, with a new optimizer of the same kind and
     settings (so without accumulated momentum). Afterwards, also after an error or Ctrl-C, the
     weights, every other variable of the model and its metrics are bit for bit the same as before,
-    and the model has its own optimizer again, with its state and rate. A model that was not built
-    before is then built, with its first weights. State outside the model is not restored: Keras's
-    global random generator, and the position of a generator or of a dataset that shuffles.
+    and so is every optimizer that the model holds as an attribute, also in lists and dicts: its
+    state, its counter and its rate or schedule. A model that was not built before is then built,
+    with its first weights; an optimizer that was not built is still not built. State outside the
+    model is not restored: Keras's global random generator, the position of a generator or of a
+    dataset that shuffles, and optimizers that are neither attributes nor given.
+
+    If several rates rise, as with a `keras.optimizers.MultiOptimizer`, lr(i) is the rate of the
+    first: the default optimizer of the `OptimizerMap`, or, if it has no variables, the first group
+    that has some. Each other rate keeps its present ratio to it:
+
+        lr_k(i) = lr(i) * lr_k / lr_1       lr_k: the rate of group k before the test
+
+    A schedule counts with its rate at the optimizer's present step; a rate of 0 stays 0. The
+    suggestions are rates of the first group, and the printed result says so.
 
     Args:
         model: Compiled Keras model.
@@ -83,14 +96,25 @@ def find_learning_rate(
         on_progress: Called after each step with the steps done and the total steps, which a
             diverging test does not reach. To stop a test, raise an exception in it: the model is
             restored, and the exception is raised again.
+        optimizer: Which rates rise, of a model with several optimizers: the name of an attribute
+            such as "g_optimizer", an optimizer, or a list of these, the first of which has the
+            rate lr(i). The other optimizers go on from their state, at their own rates. None for
+            `model.optimizer`.
+        monitor: Name of the loss among the figures that the train step reports, such as "g_loss".
 
     Returns:
         A `RangeTest` with the curve and the suggestions.
 
     Raises:
         TypeError, ValueError: An argument is wrong, the model is not compiled, is distributed or
-            its train step reports no loss, or the data are empty or end too early.
+            its train step reports no loss, or the data are empty or end too early. Or the train
+            step does not apply an optimizer whose rate rises: the error names those it applies. Or
+            the first of several rates is 0, so that there is no ratio.
         RuntimeError: Keras runs on a backend other than TensorFlow.
+
+    The rate of the generator of a GAN:
+
+        result = keraslr.find_learning_rate(gan, x, optimizer="g_optimizer", monitor="g_loss")
 
     Source: Smith, Cyclical Learning Rates for Training Neural Networks (2017), section 3.3.
     """
@@ -101,10 +125,15 @@ def find_learning_rate(
 
     if not isinstance(model, keras.Model):
         raise TypeError(f"model must be a Keras model. Received: model={model!r}")
-    if not model.compiled or model.optimizer is None:
+    if not model.compiled:
         raise ValueError(
             "model must be compiled with an optimizer: call model.compile first. "
             f"Received: model={model.name!r}"
+        )
+    if not isinstance(monitor, str):
+        raise TypeError(
+            "monitor must be the name of a figure that the train step reports. "
+            f"Received: monitor={monitor!r}"
         )
     if model.distribute_strategy.num_replicas_in_sync > 1:
         raise ValueError(
@@ -131,7 +160,7 @@ def find_learning_rate(
     smoothed: list[float] = []
     average, stopped = 0.0, "finished"
     with (
-        trained_and_restored(model, float(rates[0]), first := next(batches)) as train,
+        trained_and_restored(model, first := next(batches), optimizer, monitor) as train,
         tqdm(total=steps, unit="step", dynamic_ncols=True, disable=not verbose) as bar,
     ):
         batches = itertools.chain([first], batches)
@@ -150,5 +179,6 @@ def find_learning_rate(
                 stopped = "diverged"
                 break
     return RangeTest(
-        rates[: len(losses)], np.array(losses), np.array(smoothed), stopped, sweep, smoothing
-    )
+        rates[: len(losses)], np.array(losses), np.array(smoothed), stopped, sweep, smoothing,
+        train.raised,
+    )  # fmt: skip

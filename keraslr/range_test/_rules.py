@@ -50,6 +50,9 @@ class RangeTest:
         stopped: "finished", or "diverged" if the loss ended the sweep early.
         sweep: "exponential" or "linear".
         smoothing: Factor of the moving average.
+        optimizers: Where several optimizers trained: pairs of the name of each whose rate rose and
+            the ratio of its rate to `learning_rates`; the first has 1. The suggestions are rates of
+            the first. Empty for a model with one optimizer.
 
     Source of `valley`: the rule of that name in fastai's learning-rate finder.
     """
@@ -60,6 +63,7 @@ class RangeTest:
     stopped: str = "finished"
     sweep: str = "exponential"
     smoothing: float = 0.8
+    optimizers: tuple[tuple[str, float], ...] = ()
 
     @property
     def suggestions(self) -> dict[str, float | None]:
@@ -135,6 +139,10 @@ class RangeTest:
         first, last = self.learning_rates[[0, -1]]
         end = "the loss diverged" if self.stopped == "diverged" else "the sweep ended"
         head = f"Range test of {steps} steps from {first:.3g} to {last:.3g}, where {end}"
+        if self.optimizers:
+            (whose, _), *others = self.optimizers
+            told = ", ".join(f"{name} x{ratio:.3g}" for name, ratio in others)
+            head += f". Rates of {whose}" + (f"; others in proportion: {told}" if told else "")
         if self.problem:
             return f"{head}.\nNo suggestion: {self.problem}."
         rates = [f"  {name}: {rate:.3g}" for name, rate in self.suggestions.items()]

@@ -24,6 +24,9 @@ _MOMENTUM = Number("", float, at_least=0, below=1)
 # Arguments that may be schedules, such as those of keraslr's optimizers.
 _MOVING = {("SGD", "momentum"), ("Adam", "beta_1")}
 
+# Arguments of keraslr's SGD that Keras's lacks.
+_OWN = frozenset({"momentum_rule", "dampening"})
+
 
 def keras_line(schedule: Schedule) -> str:
     """Returns the schedule as an expression that rebuilds it, after `import keraslr`.
@@ -96,7 +99,9 @@ def fit_snippet(
         batch_size: Examples per optimizer step, >= 1.
         optimizer: Name of a class in `keras.optimizers`, or "Yogi".
         optimizer_arguments: Its other arguments by name: numbers, strings, True, False, None, or
-            for the momentum of SGD and Adam's first beta a schedule.
+            for the momentum of SGD and Adam's first beta a schedule. With `momentum_rule` and
+            `dampening` SGD is keraslr's: a recipe from PyTorch that has a momentum and a moving
+            rate needs `"momentum_rule": "pytorch"`.
 
     Returns:
         The script. It downloads the images the first time.
@@ -169,6 +174,10 @@ def pytorch_snippet(
     the formula, and a comment that says where PyTorch differs. The scheduler is stepped once per
     epoch for a schedule that is `per_epoch` (and not smooth), after every batch otherwise.
 
+    PyTorch's SGD with a momentum takes the steps of `keraslr.optimizers.SGD` with
+    `momentum_rule="pytorch"`; a comment says so where the rate moves, since Keras's own SGD takes
+    other steps then.
+
     Args:
         schedule: A keraslr schedule of learning rates.
         epochs: Epochs to train, >= 1; None leaves the number to the person who pastes the code.
@@ -217,6 +226,12 @@ def pytorch_snippet(
     loader = f"loader with {_pytorch.batches(count)} per epoch" if count else "loader"
     yours = ["model", "loss_function", *([] if epochs else ["epochs"])]
     notes = [f"Yours: {', '.join(yours)} and {loader}.", *code.notes]
+    if momentum and _moves(schedule):
+        notes.append(
+            "PyTorch multiplies its velocity by the current rate. In Keras "
+            f'keraslr.optimizers.SGD(schedule, {momentum=!r}, momentum_rule="pytorch") takes the '
+            "same steps; Keras's own rule takes others once the rate changes."
+        )
     comments = "\n".join(
         textwrap.fill(note, 88, initial_indent="# ", subsequent_indent="# ") for note in notes
     )
@@ -250,6 +265,16 @@ def _check(schedule: Any) -> None:
 
 def _is_keraslr(schedule: Schedule) -> bool:
     return getattr(schedules, type(schedule).__name__, None) is type(schedule)
+
+
+def _moves(schedule: Schedule) -> bool:
+    """Whether the rate may change: all schedules but a constant, per epoch, scaled and so on."""
+    constant = [
+        isinstance(part, schedules.ConstantLR) and part.factor == 1
+        for part in _pytorch.within(schedule)
+        if isinstance(part, schedules.Warmup) or not list(part.inner_schedules())
+    ]
+    return constant != [True]
 
 
 def _own_classes(schedule: Schedule) -> set[tuple[str, str]]:
@@ -295,8 +320,7 @@ def _method(inner: Schedule, name: str, *arguments: str) -> str:
 
 def _optimizer(name: str, arguments: Mapping[str, Any], line: str) -> str:
     """Returns the call that makes an optimizer under `schedule`, given that schedule's line."""
-    moving = any(isinstance(value, Schedule) for value in arguments.values())
-    module, cls = _optimizer_class(name, moving)
+    module, cls = _optimizer_class(name, arguments)
     allowed = sorted(set(inspect.signature(cls).parameters) - {"learning_rate", "kwargs"})
     given = ["schedule"]
     for key, value in arguments.items():
@@ -324,11 +348,12 @@ def _optimizer(name: str, arguments: Mapping[str, Any], line: str) -> str:
     return call(f"{module}.{name}", given)
 
 
-def _optimizer_class(name: str, moving: bool) -> tuple[str, type]:
-    """Returns the class of that optimizer and its module; keraslr's for a scheduled momentum."""
+def _optimizer_class(name: str, arguments: Mapping[str, Any]) -> tuple[str, type]:
+    """Returns the class of that optimizer and its module; keraslr's for what Keras's lacks."""
     if not isinstance(name, str):
         raise TypeError(f"optimizer must be a name. Received: optimizer={name!r}")
-    if name == "Yogi" or (moving and name in optimizers.__all__):
+    moving = any(isinstance(value, Schedule) for value in arguments.values())
+    if name == "Yogi" or (name in optimizers.__all__ and (moving or _OWN.intersection(arguments))):
         return "keraslr.optimizers", getattr(optimizers, name)
     classes = {
         key: value

@@ -8,12 +8,30 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from keraslr.training._loop import Loop
+from keraslr.training._loop import Loop, Slice
 from keraslr.training._step import compiled_step
+
+# Steps without an update after which the optimizer with the schedule counts as unused: a train step
+# may apply it every few steps.
+_ENOUGH = 10
 
 
 class EagerLoop(Loop):
     """A `Loop` without graphs, for a model compiled with `run_eagerly`."""
+
+    _watched_steps = 0
+
+    def slice(self, first: int) -> Slice:
+        """Trains the next steps as `Loop.slice` does, the first with an eye on the optimizers."""
+        if self._watched_steps >= _ENOUGH:
+            return super().slice(first)
+        with self._noting_optimizers():
+            found = super().slice(first)
+        self._watched_steps += len(found.sizes)
+        if self._watched_steps >= _ENOUGH or found.is_last:
+            self._require_driven()
+            self._watched_steps = _ENOUGH
+        return found
 
     def _traced(self, step: Any, feed: Any, what: str) -> tuple[Any, tuple[str, ...]]:
         return compiled_step(self.model, step, what, self._prepare), ()

@@ -20,7 +20,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keraslr.optimizers._of_a_model import learning_rate_of, optimizers_of
+from keraslr.optimizers._of_a_model import groups_of, learning_rate_of, optimizers_of
+from keraslr.optimizers._tracked import applications, names_of, tracked_optimizers
 from keraslr.training._step import Graph, compiled_step, refused, scalars, summed_metrics
 
 # Approximate time of a slice: short enough for a quick stop, long enough to cost nothing.
@@ -87,9 +88,15 @@ class Loop:
     ):
         self.model, self._feed, self._validation, self._prepare = model, feed, validation, prepare
         self.slice_steps = _steps_asked_for()
+        self._applied: list[keras.Optimizer] = []
         self._slice_length = self._piece_length = _FIRST_SLICE
         self.device = self._device()
-        self._step, self._names = self._traced(model.train_step, feed, "train_step")
+        self._names: tuple[str, ...] = ()
+        self._step: Any = None
+        with self._noting_optimizers():
+            self._step, self._names = self._traced(model.train_step, feed, "train_step")
+        if self._names:
+            self._require_driven()
         self._test: Any = None
         self._test_names: tuple[str, ...] = ()
         if validation is not None:
@@ -303,7 +310,7 @@ class Loop:
         It would sum them through a custom gradient, and TensorFlow's global registry keeps each
         custom gradient of a graph, and with it the graph and the weights.
         """
-        optimizers = [] if self._is_distributed else optimizers_of(self.model)
+        optimizers = [] if self._is_distributed else self._groups()
         # Past the optimizer's own tracking, so that nothing of it is saved.
         for optimizer in optimizers:
             optimizer.__dict__["_all_reduce_sum_gradients"] = lambda pairs: pairs
@@ -312,6 +319,33 @@ class Loop:
         finally:
             for optimizer in optimizers:
                 optimizer.__dict__.pop("_all_reduce_sum_gradients", None)
+
+    def _groups(self) -> list[keras.Optimizer]:
+        """Returns every optimizer that may update weights, also those that nothing steers."""
+        named = tracked_optimizers(self.model).values()
+        every = [group for each in named for group in groups_of(each)]
+        return list({id(each): each for each in (*optimizers_of(self.model), *every)}.values())
+
+    @contextlib.contextmanager
+    def _noting_optimizers(self) -> Iterator[None]:
+        """Notes which optimizers the train step applies."""
+        with applications(self._groups()) as applied:
+            try:
+                yield
+            finally:
+                self._applied += applied
+
+    def _require_driven(self) -> None:
+        """Raises a `ValueError` unless the train step applies the optimizer with the schedule."""
+        if {id(each) for each in self._applied} & {id(each) for each in optimizers_of(self.model)}:
+            return
+        names = names_of(tracked_optimizers(self.model), self._applied)
+        raise ValueError(
+            "the train step must apply model.optimizer, whose learning rate the schedule sets: "
+            "compile the optimizer that the schedule is to drive as optimizer, with "
+            "model.compile(optimizer=...), and apply self.optimizer. "
+            f"Received: {self.model.name!r}, whose train step applies {', '.join(names) or 'none'}"
+        )
 
     @property
     def _is_distributed(self) -> bool:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+import inspect
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import keras
@@ -49,9 +50,9 @@ class Run:
         model: "lenet", or a function of a seed that builds a Keras model from float images in
             [0, 1] to ten logits, without softmax.
         initialization: First weights of a named model, "pytorch" or "keras".
-        optimizer: Name of a class of `keras.optimizers` or, if there is none of that name, of
-            `keraslr.optimizers`. None for the one the problem's model was compiled with; for images
-            that is "SGD".
+        optimizer: Name of a class of `keras.optimizers` or, if there is none of that name or it
+            lacks an argument such as `momentum_rule`, of `keraslr.optimizers`. None for the one the
+            problem's model was compiled with; for images that is "SGD".
         optimizer_arguments: Arguments of the optimizer, except the learning rate.
         epochs: Passes over the training data, >= 1.
         batch_size: Examples per optimizer step, over all replicas, >= 1; the last step of an epoch
@@ -328,6 +329,21 @@ def require_run(run: Any) -> None:
         )
 
 
+def _require_rule_of_a_run(plateau: ReduceLROnPlateau) -> None:
+    if plateau.every is not None:
+        raise ValueError(
+            "the plateau rule of a run decides once an epoch, since a run trains many steps at "
+            f"once: leave out every. Received: every={plateau.every!r}"
+        )
+    for name, value in (("optimizer", plateau.optimizer), ("groups", plateau.groups)):
+        each = value if isinstance(value, Collection) and not isinstance(value, str) else [value]
+        if any(isinstance(one, keras.optimizers.Optimizer) for one in each):
+            raise ValueError(
+                f"{name} must hold names in the plateau rule of a run, which trains a copy of the "
+                f"model with optimizers of its own. Received: {name}={value!r}"
+            )
+
+
 def schedule_and_plateau(schedule: Any, plateau: Any = None) -> tuple[Any, Any]:
     """Returns the schedule or rate of a run, and its plateau rule, after checking them."""
     if isinstance(schedule, tuple | list):
@@ -341,6 +357,8 @@ def schedule_and_plateau(schedule: Any, plateau: Any = None) -> tuple[Any, Any]:
         raise TypeError(
             f"plateau must be a keraslr.callbacks.ReduceLROnPlateau. Received: plateau={plateau!r}"
         )
+    if plateau is not None:
+        _require_rule_of_a_run(plateau)
     if isinstance(schedule, ReduceLROnPlateau):
         raise TypeError(
             "schedule must be a pair (schedule or rate, ReduceLROnPlateau(...)) for a plateau "
@@ -399,7 +417,7 @@ def give_optimizer(model: keras.Model, name: str | None, arguments: Mapping[str,
         return
     # A fixed name, to which Keras adds no number: for each new name of a variable, TensorFlow
     # keeps a kernel, and with it the variable's memory.
-    optimizer = _optimizer(name)(**{"name": name, **arguments})
+    optimizer = _optimizer(name, arguments)(**{"name": name, **arguments})
     if isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer):
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer, name="loss_scale_optimizer")
     model.optimizer = optimizer
@@ -412,10 +430,9 @@ def _data_digest(data: Dataset) -> str:
     return digest.hexdigest()[:8]
 
 
-def _optimizer(name: Any) -> Any:
-    """Returns the optimizer class of that name, or None."""
-    for place in (keras.optimizers, optimizers):
-        kind = getattr(place, str(name), None)
-        if isinstance(kind, type) and issubclass(kind, keras.Optimizer):
-            return kind
-    return None
+def _optimizer(name: Any, arguments: Collection[str] = ()) -> Any:
+    """Returns the optimizer class of that name, or None; the first that has the arguments."""
+    found = [getattr(place, str(name), None) for place in (keras.optimizers, optimizers)]
+    kinds = [kind for kind in found if isinstance(kind, type) and issubclass(kind, keras.Optimizer)]
+    able = [kind for kind in kinds if set(arguments) <= set(inspect.signature(kind).parameters)]
+    return next(iter(able or kinds), None)

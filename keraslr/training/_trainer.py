@@ -16,7 +16,8 @@ import tensorflow as tf
 
 from keraslr.callbacks._attached import Attached
 from keraslr.callbacks._rate import scales_of
-from keraslr.optimizers._of_a_model import optimizers_of
+from keraslr.optimizers._of_a_model import groups_of, optimizers_of
+from keraslr.optimizers._tracked import tracked_optimizers
 from keraslr.problems import Problem
 from keraslr.training._eager_loop import EagerLoop
 from keraslr.training._feed import feed_of
@@ -289,10 +290,18 @@ class Trainer:
             self._model.optimizer.build(self._model.trainable_variables)
             # Without the numbers of callbacks, where a branch has other callbacks than its parent.
             variables = self._variables()[: len(self._first_state)]
+            if len(variables) < len(self._first_state):
+                raise ValueError(
+                    "model must be compiled without run_eagerly to go on from a state with several "
+                    "optimizers: their variables come with the first graph. "
+                    f"Received: {self._model.name!r} with run_eagerly=True"
+                )
             for variable, value in zip(variables, self._first_state, strict=True):
                 variable.assign(value)
             self._first_state = None
-        self._own_numbers = len(self._model.variables) + len(self._model.optimizer.variables)
+        self._own_numbers = len(self._model.variables) + sum(
+            len(each.variables) for each in tracked_optimizers(self._model).values()
+        )
         self.made = self.whole = True
         self.released = False
 
@@ -303,12 +312,20 @@ class Trainer:
         return mean_over_workers(self._distribution_strategy, float(stop)) > 0
 
     def _variables(self) -> list[Any]:
-        optimizer = self._model.optimizer
-        kept = [each for each in vars(self.optimizer).values() if isinstance(each, Attached)]
-        of_callbacks = [variable for each in kept for variable in each.variables]
-        known = {id(variable) for variable in optimizer.variables}
-        others = [variable for variable in of_callbacks if id(variable) not in known]
-        return [*self._model.variables, *optimizer.variables, *others]
+        # `model.optimizer` first; a train step of the user's may apply others, too.
+        optimizers = tracked_optimizers(self._model).values()
+        own = [variable for each in optimizers for variable in each.variables]
+        of_callbacks = [
+            variable
+            for each in optimizers
+            for group in groups_of(each)
+            for value in vars(group).values()
+            if isinstance(value, Attached)
+            for variable in value.variables
+        ]
+        known = {id(variable) for variable in own}
+        others = {id(each): each for each in of_callbacks if id(each) not in known}
+        return [*self._model.variables, *own, *others.values()]
 
     def _epoch(self, on_progress: OnProgress | None, told: Callable[[], bool]) -> str:
         """Trains one epoch, records it in the result, and returns the status after it."""

@@ -15,8 +15,8 @@ from momenta import (
     RATE,
     STEPS,
     assert_applied,
-    both_classes,
     compiled,
+    each_formula,
     every_kind,
     fit,
     made,
@@ -87,8 +87,9 @@ def test_a_config_stays_what_it_is():
 
 @pytest.mark.parametrize(
     ("kind", "momentum"),
-    [("nesterov", each) for each in SCHEDULES.values()] + [("amsgrad", MOMENTUM)],
-    ids=[*SCHEDULES, "amsgrad"],
+    [("nesterov", each) for each in SCHEDULES.values()]
+    + [("amsgrad", MOMENTUM), ("pytorch", MOMENTUM)],
+    ids=[*SCHEDULES, "amsgrad", "pytorch"],
 )
 def test_a_saved_run_goes_on_as_if_it_had_not_been(kind, momentum, tmp_path):
     whole = compiled(made(kind, momentum), **QUICKLY)
@@ -102,7 +103,7 @@ def test_a_saved_run_goes_on_as_if_it_had_not_been(kind, momentum, tmp_path):
     assert weight_of(again) == weight_of(whole) != 0
 
 
-@both_classes
+@each_formula
 def test_a_run_resumed_from_weights_goes_on_as_if_it_had_not_stopped(kind, tmp_path):
     whole = compiled(made(kind), **QUICKLY)
     fit(whole)

@@ -149,10 +149,14 @@ CYCLE = keraslr.OneCycleLR(0.05, total_steps=30)
         (COSINE.with_warmup(2).per_epoch(3), "SGD", None, keras.optimizers.SGD),
         (STEP * 0.01, "AdamW", {"weight_decay": 0.01, "amsgrad": True}, keras.optimizers.AdamW),
         (CYCLE, "SGD", {"momentum": CYCLE.momentum_schedule()}, keraslr.optimizers.SGD),
+        (
+            CYCLE, "SGD", {"momentum": 0.9, "dampening": 0.1, "momentum_rule": "pytorch"},
+            keraslr.optimizers.SGD,
+        ),
         (keraslr.get("lambda"), "Yogi", {"beta_1": np.float64(0.8)}, keraslr.optimizers.Yogi),
     ],
-    ids=["SGD", "AdamW", "moving momentum", "Yogi"],
-)
+    ids=["SGD", "AdamW", "moving momentum", "rule of momentum", "Yogi"],
+)  # fmt: skip
 def test_the_script_trains_as_printed(
     schedule, optimizer, arguments, kind, a_few_images, monkeypatch, capsys
 ):

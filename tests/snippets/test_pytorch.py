@@ -23,6 +23,7 @@ RELATIVE, ABSOLUTE = 2e-6, 1e-9
 COSINE = keraslr.CosineAnnealingLR(0.1, T_max=30)
 STEP = keraslr.StepLR(0.1, step_size=5, gamma=0.5)
 CYCLE = keraslr.OneCycleLR(0.05, total_steps=30)
+CONSTANT = keraslr.ConstantLR(0.1, factor=1.0)
 
 
 def excess(ours, expected):
@@ -128,6 +129,26 @@ def test_the_scheduler_is_stepped_where_its_clock_ticks(schedule, told, once_per
 def test_a_comment_says_where_pytorch_differs(schedule, told, comment):
     comments = " ".join(re.findall("^# (.*)$", pytorch_snippet(schedule, **told), re.MULTILINE))
     assert comment in comments
+
+
+@pytest.mark.parametrize(
+    ("schedule", "momentum", "said"),
+    [
+        (STEP, 0.9, True),
+        (STEP.per_epoch(5), 0.9, True),
+        (CONSTANT.with_warmup(5), 0.9, True),
+        (CONSTANT.then(keraslr.ConstantLR(0.2, factor=1.0), at=5), 0.9, True),
+        (STEP, 0.0, False),
+        (CONSTANT, 0.9, False),
+        (CONSTANT.per_epoch(5) * 2, 0.9, False),
+    ],
+)
+def test_a_comment_names_the_rule_of_momentum_where_it_matters(schedule, momentum, said):
+    text = pytorch_snippet(schedule, momentum=momentum)
+    comments = " ".join(re.findall("^# (.*)$", text, re.MULTILINE))
+    line = 'keraslr.optimizers.SGD(schedule, momentum=0.9, momentum_rule="pytorch") takes the same'
+    assert (line in comments) == said
+    assert ("momentum" in comments) == said
 
 
 def test_a_one_cycle_that_fits_its_run_needs_no_comment():

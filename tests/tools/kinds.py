@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keraslr import Problem
+from keraslr import Problem, StepLR
 
 L = keras.layers
 EXAMPLES = 52  # no multiple of the batch size
@@ -179,11 +179,76 @@ def several_optimizers():
     def build():
         model = _sequential((4,), L.Dense(8, name="body"), L.Dense(1, name="head"))
         rates = keras.optimizers.OptimizerMap(keras.optimizers.SGD(0.1))
-        rates["body/.*"] = keras.optimizers.Adam(0.01)
+        rates[".*body/.*"] = keras.optimizers.Adam(0.01)
         model.compile(keras.optimizers.MultiOptimizer(rates), "mse")
         return model
 
     return Problem("several optimizers", build, numbers(4), numbers(1, seed=2))
+
+
+def groups_with_schedules():
+    """The default optimizer has no variables left; one group is frozen."""
+
+    def build():
+        model = _sequential(
+            (4,), L.Dense(8, name="body"), L.Dense(3, name="neck"), L.Dense(1, name="head")
+        )
+        decay = keras.optimizers.schedules.ExponentialDecay(0.2, 5, 0.5)
+        groups = {
+            ".*head/.*": keras.optimizers.SGD(StepLR(0.1, step_size=3), momentum=0.9),
+            ".*body/.*": keras.optimizers.Adam(decay),
+            ".*neck/.*": keras.optimizers.SGD(0.0),
+        }
+        rates = keras.optimizers.OptimizerMap(keras.optimizers.SGD(7.0), groups)
+        model.compile(keras.optimizers.MultiOptimizer(rates), "mse")
+        return model
+
+    return Problem("groups with schedules", build, numbers(4), numbers(1, seed=2))
+
+
+class Adversaries(keras.Model):
+    """Two networks with an optimizer each, as in a GAN; the metrics tell the loss of each.
+
+    Args:
+        of_generator: Attribute that holds the optimizer of the generator.
+        run_eagerly: As `compile` takes it.
+    """
+
+    def __init__(self, of_generator="optimizer", run_eagerly=False, **rates):
+        super().__init__()
+        self.d = _sequential((2,), L.Dense(4, "tanh"), L.Dense(1))
+        self.g = _sequential((3,), L.Dense(2))
+        self.of_generator = of_generator
+        self.d_loss, self.g_loss = keras.metrics.Mean("d_loss"), keras.metrics.Mean("g_loss")
+        compiled = {"d": 0.01, "g": 0.02, **rates}
+        self.compile(keras.optimizers.SGD(compiled["g"]), run_eagerly=run_eagerly)
+        self.d_optimizer = keras.optimizers.Adam(compiled["d"])
+        if of_generator != "optimizer":
+            setattr(self, of_generator, keras.optimizers.SGD(compiled["g"], momentum=0.9))
+
+    @property
+    def metrics(self):
+        return [self.d_loss, self.g_loss]
+
+    def train_step(self, data):
+        noise, real = data
+        with tf.GradientTape() as tape:
+            loss = keras.ops.mean(
+                keras.ops.softplus(-self.d(real)) + keras.ops.softplus(self.d(self.g(noise)))
+            )
+        weights = self.d.trainable_variables
+        self.d_optimizer.apply(tape.gradient(loss, weights), weights)
+        self.d_loss.update_state(loss)
+        with tf.GradientTape() as tape:
+            loss = keras.ops.mean(keras.ops.softplus(-self.d(self.g(noise))))
+        weights = self.g.trainable_variables
+        getattr(self, self.of_generator).apply(tape.gradient(loss, weights), weights)
+        self.g_loss.update_state(loss)
+        return {"d_loss": self.d_loss.result(), "g_loss": self.g_loss.result()}
+
+
+def two_networks(**arguments):
+    return Problem("two networks", lambda: Adversaries(**arguments), numbers(3), numbers(2, seed=2))
 
 
 def dataset():
@@ -247,6 +312,8 @@ class Largest(keras.metrics.Metric):
 
 KINDS = (
     regression, two_outputs, own_train_step, text, weighted, mixed_precision, accumulated, averaged,
-    regularised, compiled_by_xla, eager, several_optimizers, dataset, dataset_of_unknown_length,
+    regularised, compiled_by_xla, eager, two_networks, dataset, dataset_of_unknown_length,
     py_dataset, generator,
 )  # fmt: skip
+if hasattr(keras.optimizers, "MultiOptimizer"):
+    KINDS += (several_optimizers, groups_with_schedules)

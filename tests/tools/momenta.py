@@ -39,6 +39,19 @@ def sgd(rates, momenta, gradients, nesterov=False):
     return weights
 
 
+def sgd_of_pytorch(
+    rates, momenta, gradients, momentum_rule="pytorch", nesterov=False, dampening=0.0
+):
+    """The weight after each step of PyTorch's SGD, beginning at 0."""
+    weight = velocity = 0.0
+    weights = []
+    for n, (rate, momentum, gradient) in enumerate(zip(rates, momenta, gradients, strict=True)):
+        velocity = momentum * velocity + (1 - dampening) * gradient if n else gradient
+        weight -= rate * (gradient + momentum * velocity if nesterov else velocity)
+        weights.append(weight)
+    return weights
+
+
 def adam(rates, momenta, gradients, amsgrad=False):
     """The weight after each step of Adam, beginning at 0."""
     weight = m = v = highest = 0.0
@@ -68,9 +81,13 @@ KINDS = {
     "nesterov": (SGD, {"nesterov": True}, sgd, 2e-6),
     "adam": (Adam, {}, adam, 3e-5),
     "amsgrad": (Adam, {"amsgrad": True}, adam, 3e-5),
-}
+    "pytorch": (SGD, {"momentum_rule": "pytorch", "dampening": 0.25}, sgd_of_pytorch, 2e-6),
+    "pytorch nesterov": (
+        SGD, {"momentum_rule": "pytorch", "nesterov": True}, sgd_of_pytorch, 2e-6,
+    ),
+}  # fmt: skip
 every_kind = pytest.mark.parametrize("kind", thinned(KINDS, every=2))
-both_classes = pytest.mark.parametrize("kind", ["nesterov", "adam"])
+each_formula = pytest.mark.parametrize("kind", ["nesterov", "adam", "pytorch"])
 
 
 def made(kind, momentum=MOMENTUM, **arguments):

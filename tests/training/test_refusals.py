@@ -8,6 +8,7 @@ import pytest
 from networks import softmax_regression
 
 from keraslr import CosineAnnealingLR, compare, datasets
+from keraslr.callbacks import ReduceLROnPlateau
 from keraslr.training import LiveRun, Run, SteeredSchedule, train
 
 layers = keras.layers
@@ -225,3 +226,18 @@ def test_functions_that_are_none_are_refused_when_they_are_given():
 def test_a_steered_schedule_of_the_wrong_kind_is_refused(schedule, first_step, error, said):
     with pytest.raises(error, match=said):
         SteeredSchedule(schedule, first_step)
+
+
+@pytest.mark.parametrize(
+    ("rule", "said"),
+    [
+        (ReduceLROnPlateau("loss", every=3), "once an epoch.*every=3"),
+        (ReduceLROnPlateau(optimizer=keras.optimizers.SGD(0.1)), "optimizer must hold names"),
+        (ReduceLROnPlateau(groups=[keras.optimizers.SGD(0.1)]), "groups must hold names"),
+    ],
+)
+def test_a_plateau_rule_that_a_run_cannot_apply_is_refused(rule, said):
+    with pytest.raises(ValueError, match=said):
+        Run("it", (0.1, rule), dataset=tiny())
+    with pytest.raises(ValueError, match=said):
+        compare({"it": (0.1, rule)}, dataset=tiny())

@@ -6,14 +6,16 @@ import dataclasses
 import functools
 import os
 
+import keras
 import numpy as np
 import pytest
 from small_runs import SMALL, STEPS
 
-from keraslr import ExponentialLR, OneCycleLR, PolynomialLR, datasets
+from keraslr import ExponentialLR, OneCycleLR, PolynomialLR, datasets, optimizers
 from keraslr._files import write_whole
 from keraslr.models import lenet
 from keraslr.training import Result, Run, train
+from keraslr.training._run import model_of, problem_of
 
 
 def test_a_result_survives_saving(tmp_path):
@@ -89,6 +91,21 @@ def test_a_description_stays_what_it_is():
     before = run.key()
     arguments["momentum"] = 0.5
     assert run.key() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind"),
+    [
+        ({"momentum": 0.9}, keras.optimizers.SGD),
+        ({"momentum": 0.9, "momentum_rule": "pytorch"}, optimizers.SGD),
+    ],
+    ids=["keras", "keraslr"],
+)
+def test_an_argument_that_keras_lacks_chooses_the_optimizer_that_has_it(arguments, kind):
+    run = Run("it", 0.1, dataset="digits", optimizer="SGD", optimizer_arguments=arguments)
+    optimizer = model_of(run, problem_of(run)).optimizer
+    assert type(optimizer) is kind
+    assert arguments.items() <= optimizer.get_config().items()
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):

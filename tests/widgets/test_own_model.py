@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from kinds import two_networks
 from panels import downloads, text, ticking
 from waiting import PATIENCE, hold_slice
 
@@ -192,6 +193,36 @@ def test_a_range_test_uses_the_own_model_and_data(monkeypatch):
     ticking(panel, lambda: not panel.range_test.under_way)
     assert isinstance(panel.range_test.result, RangeTest), text(panel.message)
     assert len(panel.range_test.result.losses) <= 20
+
+
+@pytest.mark.skipif(not hasattr(keras.optimizers, "MultiOptimizer"), reason="Keras has none yet")
+def test_groups_with_rates_of_their_own_are_trained_and_range_tested(monkeypatch):
+    def build():
+        model = keras.Sequential(
+            [keras.Input((4,)), L.Dense(2, name="body"), L.Dense(1, name="head")]
+        )
+        body, head = keras.optimizers.SGD(0.02), keras.optimizers.SGD(0.002)
+        chosen = keras.optimizers.MultiOptimizer(
+            lambda variable: body if "body" in variable.path else head
+        )
+        model.compile(chosen, "mse")
+        return model
+
+    panel = TrainingPanel(build, X, TARGETS, schedule=0.1, epochs=1, batch_size=24)
+    panel.train(block=True)
+    assert panel.history["learning_rate"] == [0.1]
+    rates = [float(each.learning_rate) for each in panel.model.optimizer.optimizers]
+    assert rates == [pytest.approx(0.1), pytest.approx(0.01)]
+    monkeypatch.setattr("widgets.training._range_test.STEPS", 20)
+    panel.range_test.begin.click()
+    ticking(panel, lambda: not panel.range_test.under_way)
+    tested = panel.range_test.result
+    assert [ratio for _, ratio in tested.optimizers] == [1.0, pytest.approx(0.1)]
+
+
+def test_optimizers_that_no_schedule_drives_are_refused_at_the_door():
+    with pytest.raises(ValueError, match="train step must apply"):
+        TrainingPanel(two_networks(of_generator="g_optimizer"))
 
 
 def test_a_range_test_of_data_that_are_read_once_says_so():

@@ -11,7 +11,7 @@ import keras
 from keraslr import problems
 from keraslr.callbacks import ReduceLROnPlateau
 from keraslr.datasets import Dataset
-from keraslr.optimizers._of_a_model import optimizers_of
+from keraslr.optimizers._of_a_model import known_optimizers_of
 from keraslr.problems import Problem
 from keraslr.problems._data import Batches
 from keraslr.problems._model import compiled_for_classes
@@ -164,7 +164,7 @@ def subject_of(
 def _tried(problem: Problem, note: str = "") -> Subject:
     """Returns the subject of a problem whose model has been tried on the first batch."""
     figures = require_trainable(Run("first", 1.0, problem))
-    optimizer = optimizers_of(problem.model())[0]
+    optimizer = known_optimizers_of(problem.model())[0]
     rate = optimizer._learning_rate
     constant = not callable(rate) and float(keras.ops.convert_to_numpy(rate)) > 0
     return Subject(
