@@ -127,7 +127,10 @@ class EpochClock:
         """Compares at an epoch's end; `steps` is the number that was trained."""
         if (rise := self.rise) is None:
             return
-        self.ghosts = int(self._steps is None and rise == steps + 1)
+        # A step of one's own may make several updates; so does then the one that meets the end.
+        times, rest = divmod(rise, steps + 1)
+        unknown = self._steps is None and rest == 0 and (times == 1 or rise % steps != 0)
+        self.ghosts = times if unknown else 0
         if self.ghosts and isinstance(planned_rate(self._optimizer), _Schedule):
             self._say("unknown length", _UNKNOWN.format(steps=steps, rise=rise))
         # A step of one's own may make several updates, or none.

@@ -211,14 +211,16 @@ class ReduceLROnPlateau(Following):
     _best_weights: BestWeights | None
     _reset_wanted: bool | None
     _batch: int | None
+    _trained: int | None
     _rates: dict[str, float]
     _said: set[str]
 
     def _unused(self) -> dict[str, Any]:
         return {
             **super()._unused(), "_plateaus": [], "_best_weights": None, "_reset_wanted": None,
-            "_decided": False, "_epoch": 0, "_calls": 0, "_batch": None, "_rates": {},
-            "_validation_freq": None, "_before": (0.0, 0.0, 0), "_said": set(), "_at_attach": 0,
+            "_decided": False, "_epoch": 0, "_calls": 0, "_batch": None, "_trained": None,
+            "_rates": {}, "_validation_freq": None, "_before": (0.0, 0.0, 0), "_said": set(),
+            "_at_attach": 0,
         }  # fmt: skip
 
     def _hook(self) -> None:
@@ -313,7 +315,7 @@ class ReduceLROnPlateau(Following):
             Origin.of(group).warn_if_other()
             steps = (self.params or {}).get("steps")
             EpochClock.of(group, self._model).begin(epoch, steps, self._model)
-        self._epoch, self._decided, self._batch = epoch, False, None
+        self._epoch, self._decided, self._batch, self._trained = epoch, False, None, None
         self._before = (0.0, 0.0, 0)
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
@@ -325,6 +327,7 @@ class ReduceLROnPlateau(Following):
                 EpochClock.of(group, self._model).join(self._epoch, steps, self._model)
 
     def _on_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        self._trained = batch + 1
         if self.every is not None:
             if self._epoch >= self.start:
                 self._wait(batch, logs or {})
@@ -449,7 +452,7 @@ class ReduceLROnPlateau(Following):
         """
         if self._batch is None or getattr(self._model, "stop_training", False):
             return None
-        return (self.params or {}).get("steps") or self._batch or None
+        return (self.params or {}).get("steps") or self._trained or self._batch or None
 
     def _end_clocks(self) -> None:
         if (steps := self._trained_steps()) is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 import pytest
-from by_epoch import Applied, stopping, told
+from by_epoch import Applied, Calls, stopping, told
 from measured import QUICKLY, compiled, fit, not_on_torch, on_tensorflow, thinned, unit_vectors
 
 import keraslr
@@ -402,3 +402,54 @@ def test_the_length_of_such_data_is_compared_at_the_epochs_end():
         on_unknown(new(BASE.per_epoch(5)), "filter", epochs=1)
     assert any("has 8 steps, but the schedule has per_epoch(5)" in text for text in texts)
     assert any("rose by 9" in text for text in texts)
+
+
+@on_tensorflow
+def test_data_of_another_length_in_each_epoch_are_logged_right():
+    import tensorflow as tf
+
+    x, y = unit_vectors(0, SIZE, SIZE)
+    lengths = iter([4, 5, 3, 4, 5])
+
+    def batches():
+        for n in range(next(lengths)):
+            yield x[n : n + 1], y[n : n + 1]
+
+    spec = (tf.TensorSpec((None, SIZE)), tf.TensorSpec((None, 1)))
+    data = tf.data.Dataset.from_generator(batches, output_signature=spec)
+    rows = Applied()
+    with told():
+        model = new(keraslr.ExponentialLR(0.02, gamma=0.97))
+        history = model.fit(data, epochs=5, verbose=0, callbacks=[*watching(), rows])
+    assert [len(row) for row in rows.rows] == [4, 5, 3, 4, 5]
+    agree(history, rows.rows)
+
+
+# What the logger names as the cause
+
+
+def test_a_reduction_at_each_step_is_named_as_that():
+    # An epoch of one step: the rule has reduced again before the step is read.
+    x, y = unit_vectors(0, SIZE, SIZE)
+    rule = ReduceLROnPlateau("loss", factor=0.5, patience=0, threshold=1e6, threshold_mode="abs")
+    with told() as texts:
+        new(0.01).fit(
+            x, y, batch_size=SIZE, epochs=5, verbose=0, callbacks=[rule, LearningRateLogger()]
+        )
+    assert len(texts) == 1
+    assert "is 0.005, where 0.01 was planned: ReduceLROnPlateau" in texts[0]
+
+
+def test_weights_that_are_loaded_in_the_midst_of_fit_put_the_count_back(tmp_path):
+    path, rows = tmp_path / "run.weights.h5", Applied()
+    save = Calls("on_epoch_end", 1, lambda model: model.save_weights(path))
+    load = Calls("on_epoch_end", 3, lambda model: model.load_weights(path))
+    schedule = keraslr.ExponentialLR(0.02, gamma=0.97)
+    with told() as texts:
+        history = run(new(schedule), rows, save, load, epochs=6)
+        agree(history)
+    assert not texts
+    logged = [list(each) for each in history.history["applied_learning_rate"]]
+    assert [len(each) for each in logged] == [SIZE] * 6
+    assert logged[4] == logged[2]
+    np.testing.assert_allclose(rows.rows[4], logged[4], rtol=2e-5)

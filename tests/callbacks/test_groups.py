@@ -281,6 +281,26 @@ def test_the_logger_logs_every_update_of_every_optimizer(times):
 
 
 @on_tensorflow
+def test_several_updates_a_batch_are_the_steps_of_the_schedules_epoch():
+    def rate(n):
+        return keraslr.StepLR(0.01, step_size=1, gamma=0.5).per_epoch(n)
+
+    model = two(rate(4), rate(8), times=2)
+    with told() as texts:
+        history = fit(model, LearningRateLogger(), epochs=3)
+        fit(model, LearningRateLogger(), epochs=5, initial_epoch=3)
+    assert not texts
+    for name in ("d_optimizer", "g_optimizer"):
+        last = [float(each) for each in history[f"applied_learning_rate_{name}"]]
+        np.testing.assert_allclose(last, [0.01, 0.005, 0.0025], rtol=1e-6)
+    model = two(rate(4), rate(4), times=2)
+    with told() as texts:
+        fit(model, LearningRateLogger(), epochs=1)
+    assert len(texts) == 1
+    assert "has 8 steps, but the schedule has per_epoch(4)" in texts[0]
+
+
+@on_tensorflow
 @pytest.mark.parametrize("container", [list, tuple, dict])
 def test_optimizers_in_a_container_are_found(container):
     model = two()
