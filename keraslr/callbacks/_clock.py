@@ -100,17 +100,37 @@ class EpochClock:
             return
         self._own_step = has_own_step(model)
         self._say("pattern", _unmatched(self._group, model))
+        self._compare_lengths()
         for n, begins_with_it in self._lengths():
-            if steps is not None and steps != n and not self._own_step:
-                self._say("length", _LENGTH.format(steps=steps, n=n))
-            elif begins_with_it and not self._has_skipped(epoch * n - clock, n):
+            if not begins_with_it or self._is_other(n):
+                continue
+            if not self._has_skipped(epoch * n - clock, n):
                 self._say("place", _misplaced(epoch, clock, n, model))
+
+    def join(self, epoch: int, steps: int | None, model: Any) -> None:
+        """Begins in the midst of an epoch, where the model was given the optimizer."""
+        if self._begun is None:
+            self._begun = epoch, int(read(self._optimizer._iterations))
+            self._steps, self._own_step = steps, has_own_step(model)
+            self._compare_lengths()
+
+    def _compare_lengths(self) -> None:
+        for n, _ in self._lengths():
+            if self._is_other(n):
+                self._say("length", _LENGTH.format(steps=self._steps, n=n))
+
+    def _is_other(self, n: int) -> bool:
+        """Returns whether the epochs are known to have another number of steps."""
+        return not self._own_step and self._steps not in (None, n)
 
     def end(self, steps: int) -> None:
         """Compares at an epoch's end; `steps` is the number that was trained."""
         if (rise := self.rise) is None:
             return
-        self.ghosts = int(self._steps is None and rise == steps + 1)
+        # A step of one's own may make several updates; so does then the one that meets the end.
+        times, rest = divmod(rise, steps + 1)
+        unknown = self._steps is None and rest == 0 and (times == 1 or rise % steps != 0)
+        self.ghosts = times if unknown else 0
         if self.ghosts and isinstance(planned_rate(self._optimizer), _Schedule):
             self._say("unknown length", _UNKNOWN.format(steps=steps, rise=rise))
         # A step of one's own may make several updates, or none.

@@ -195,7 +195,7 @@ class EpochSchedule(Following):
             trained, offset = int(read(first.trained)), int(read(first.offset))
             if epoch == 0:
                 offset = trained
-            elif abs(epoch + offset - trained) > 1:
+            elif not self._goes_on(epoch + offset - trained):
                 # Not the fit that was going on: the number is the person's.
                 offset = 0
             for state in self._states:
@@ -203,6 +203,12 @@ class EpochSchedule(Following):
         self._epoch, self._batch = epoch + int(read(first.offset)), None
         self._within = {}
         self._set(0)
+
+    def _goes_on(self, ahead: int) -> bool:
+        """Returns whether an epoch so many after those that are trained continues their fit."""
+        # A backup may have been made at an epoch's end before this callback had counted it.
+        restored = getattr(self._model, "_initial_epoch", None) is not None
+        return abs(ahead) <= 1 if restored else ahead == 0
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Sets the rate of the step, with `smooth`; see `keras.callbacks.Callback`."""

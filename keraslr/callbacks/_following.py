@@ -8,6 +8,7 @@ from typing import Any
 
 import keras
 
+from keraslr.callbacks._fit import arguments_of_fit
 from keraslr.callbacks._groups import Group, groups_of
 from keraslr.callbacks._rate import adopt_states
 
@@ -57,15 +58,27 @@ class Following(keras.callbacks.Callback):
 
     def _follow(self) -> bool:
         """Goes over to the model's new optimizers, if it was compiled since the last look."""
-        if self._model is None or self._now() is self._known:
+        if self._model is None:
+            return False
+        if self._now() is self._known:
+            if getattr(self._model, "train_function", True) is None:
+                self._make_function()
             return False
         former = self._found
         with _in_scope(self._model):
+            new = self._now()
+            if isinstance(new, keras.Optimizer) and not new.built and self._model.built:
+                # Keras's fit does so before its first step; under JAX a step cannot.
+                new.build(self._model.trainable_variables)
             self._find_groups()
             self._attach(former=former)
-        # Keras's fit calls the function that is there, and compiling has removed it.
-        self._model.make_train_function(force=True)
+        self._make_function()
         return True
+
+    def _make_function(self) -> None:
+        """Makes what Keras's `fit` calls in each step: compiling has removed it."""
+        if arguments_of_fit(self._model) is not None:
+            self._model.make_train_function(force=True)
 
     @property
     def _found(self) -> list[Group]:

@@ -159,11 +159,16 @@ class LearningRateLogger(Following):
             self._count(epoch)
         for log in self._fresh_logs():
             log.clear()
+            log.go_back()
             EpochClock.of(log.group, self._model).begin(epoch, self._steps_of_epoch, self._model)
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """See `keras.callbacks.Callback`."""
-        self._follow()
+        if self._follow():
+            for group in self._groups:
+                EpochClock.of(group, self._model).join(
+                    self._epoch, self._steps_of_epoch, self._model
+                )
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """See `keras.callbacks.Callback`."""
@@ -171,6 +176,7 @@ class LearningRateLogger(Following):
         for log in self._fresh_logs():
             state = EpochState.driving(log.optimizer, self._model)
             self._compare(log, log.read(None if state is None else state.planned))
+            log.scales = scales_of(log.optimizer)
             if logs is not None and log.applied:
                 logs[log.group.column("applied_learning_rate")] = log.applied[-1]
                 logs[log.group.column("planned_learning_rate")] = log.planned[-1]
@@ -205,7 +211,7 @@ class LearningRateLogger(Following):
             start, done = int(read(log.recorder.start)), int(read(log.recorder.updates))
             if start < 0:
                 log.recorder.start.assign(first)
-            elif epoch and self._interrupted(log.group, epoch, start + done):
+            elif epoch and not self._steps and self._interrupted(log.group, epoch, start + done):
                 # The epoch begins again, and with it what was planned for it.
                 log.recorder.start.assign(first - done)
             log.seen = done
@@ -214,12 +220,13 @@ class LearningRateLogger(Following):
         """Returns the number of the next update: from the epochs before, if their length is known.
 
         Not by the optimizer's counter: whether that is right is the question. But an optimizer that
-        has made no step begins its schedule, whatever the number of the epoch.
+        has made no step begins its schedule, whatever the number of the epoch; and so does one that
+        the model was given in the midst of an epoch.
         """
         optimizer = group.optimizer
         clock, every = int(read(optimizer._iterations)), optimizer.gradient_accumulation_steps or 1
         steps = self._steps_of_epoch
-        if steps is None or clock == 0 or has_own_step(self._model):
+        if steps is None or clock == 0 or self._steps or has_own_step(self._model):
             return clock // every
         return epoch * int(steps) // every
 
@@ -280,11 +287,15 @@ class LearningRateLogger(Following):
         self, log: _Log, applied: float, planned: float, clock: int, update: int
     ) -> Iterator[tuple[str, str]]:
         optimizer = log.optimizer
-        scales = scales_of(optimizer)
         at_clock = float(log.plan.values(np.array([clock]))[0])
         if EpochState.driving(optimizer, self._model) is not None:
             at_clock = planned
-        if close(applied, at_clock * math.prod(scales.values())):
+        # A rule may have reduced the rate again since this step.
+        both = (scales_of(optimizer), log.scales)
+        scales = next(
+            (each for each in both if close(applied, at_clock * math.prod(each.values()))), None
+        )
+        if scales is not None:
             every = optimizer.gradient_accumulation_steps or 1
             if every > 1 and not close(at_clock, planned):
                 yield "accumulation", _ACCUMULATION.format(every=every)
@@ -327,6 +338,8 @@ class _Log:
     def __init__(self, group: Group, plan: _Plan) -> None:
         self.group, self.plan = group, plan
         self.seen = 0
+        # Those of the plateau rules at the last reading.
+        self.scales = scales_of(group.optimizer)
         self.clear()
 
     def clear(self) -> None:
@@ -346,6 +359,7 @@ class _Log:
     def read(self, planned: float | None) -> _New:
         """Reads the updates since the last reading; `planned` is their rate, if it is known."""
         applied, clocks, now = self.recorder.since(self.seen)
+        self.seen = min(self.seen, now)
         missing = now - self.seen - len(applied)
         updates = int(read(self.recorder.start)) + np.arange(now - len(applied), now)
         self.seen = now
@@ -353,6 +367,10 @@ class _Log:
         self.applied += [float(str(rate)) for rate in applied]
         self.planned += [float(str(rate)) for rate in rates.astype(np.float32)]
         return _New(applied, rates, clocks, updates, missing)
+
+    def go_back(self) -> None:
+        """Follows the count where a checkpoint that was loaded has put it back."""
+        self.seen = min(self.seen, int(read(self.recorder.updates)))
 
     def pass_over(self) -> None:
         """Leaves out the updates since the last reading: no batch was trained with them."""

@@ -211,14 +211,16 @@ class ReduceLROnPlateau(Following):
     _best_weights: BestWeights | None
     _reset_wanted: bool | None
     _batch: int | None
+    _trained: int | None
     _rates: dict[str, float]
     _said: set[str]
 
     def _unused(self) -> dict[str, Any]:
         return {
             **super()._unused(), "_plateaus": [], "_best_weights": None, "_reset_wanted": None,
-            "_decided": False, "_epoch": 0, "_calls": 0, "_batch": None, "_rates": {},
-            "_validation_freq": None, "_before": (0.0, 0.0, 0), "_said": set(), "_at_attach": 0,
+            "_decided": False, "_epoch": 0, "_calls": 0, "_batch": None, "_trained": None,
+            "_rates": {}, "_validation_freq": None, "_before": (0.0, 0.0, 0), "_said": set(),
+            "_at_attach": 0,
         }  # fmt: skip
 
     def _hook(self) -> None:
@@ -313,15 +315,19 @@ class ReduceLROnPlateau(Following):
             Origin.of(group).warn_if_other()
             steps = (self.params or {}).get("steps")
             EpochClock.of(group, self._model).begin(epoch, steps, self._model)
-        self._epoch, self._decided, self._batch = epoch, False, None
+        self._epoch, self._decided, self._batch, self._trained = epoch, False, None, None
         self._before = (0.0, 0.0, 0)
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """See `keras.callbacks.Callback`."""
         self._batch = batch
-        self._follow()
+        if self._follow():
+            for group in self._groups:
+                steps = (self.params or {}).get("steps")
+                EpochClock.of(group, self._model).join(self._epoch, steps, self._model)
 
     def _on_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        self._trained = batch + 1
         if self.every is not None:
             if self._epoch >= self.start:
                 self._wait(batch, logs or {})
@@ -391,7 +397,7 @@ class ReduceLROnPlateau(Following):
             self._reset_wanted = scale
             return
         if self._best_weights is not None:
-            self._best_weights.weights = []
+            self._best_weights.best = []
         for group, plateau in zip(self._found, self._plateaus, strict=True):
             settle(group.optimizer)
             plateau.reset()
@@ -446,7 +452,7 @@ class ReduceLROnPlateau(Following):
         """
         if self._batch is None or getattr(self._model, "stop_training", False):
             return None
-        return (self.params or {}).get("steps") or self._batch or None
+        return (self.params or {}).get("steps") or self._trained or self._batch or None
 
     def _end_clocks(self) -> None:
         if (steps := self._trained_steps()) is not None:
@@ -476,7 +482,7 @@ class ReduceLROnPlateau(Following):
         self._before = (*now, batch + 1)
         more = [now[0] - total, now[1] - weight, steps]
         if more[1] <= 0:  # no running mean: the step reports each batch itself
-            more = [float(np.asarray(logs[self.monitor])) * steps, float(steps), steps]
+            more = [_as_number(logs[self.monitor]) * steps, float(steps), steps]
         waiting = read(self.plateau.waiting) + np.array(more)
         decide = waiting[2] >= (self.every or 1)
         for plateau in self._plateaus:
@@ -497,13 +503,13 @@ class ReduceLROnPlateau(Following):
         if self._epoch < self.start or not self._is_applied():
             return
         mode = self.plateau.mode
-        metric = self._averaged(float(np.asarray(metric)))
+        metric = self._averaged(_as_number(metric))
         now = self.plateau.numbers()
         best, bad, resting = now["best"], now["num_bad_epochs"], now["cooldown_counter"]
         if self._is_better(metric, best, mode):
             best, bad = metric, 0
             if self._best_weights is not None and self._model is not None:
-                self._best_weights.weights = [read(each) for each in self.model.weights]
+                self._best_weights.best = [read(each) for each in self.model.weights]
         else:
             bad += 1
         if resting > 0:
@@ -551,8 +557,8 @@ class ReduceLROnPlateau(Following):
                         f"\nEpoch {self._epoch + 1}: learning rate{of} from {old:g} to {new:g}, "
                         f"since {self.monitor} has not been better than {best:g} for {bad} epochs."
                     )
-        if self._best_weights is not None and self._best_weights.weights:
-            for variable, value in zip(self.model.weights, self._best_weights.weights, strict=True):
+        if self._best_weights is not None and self._best_weights.best:
+            for variable, value in zip(self.model.weights, self._best_weights.best, strict=True):
                 variable.assign(value)
 
     def _is_applied(self) -> bool:
@@ -576,13 +582,14 @@ class ReduceLROnPlateau(Following):
                 epoch=self._epoch,
                 others=f", while {', '.join(others)} did" if others else "",
                 example=repr(others[-1]) if others else "...",
-            )
+            ),
+            kind="unapplied",
         )
         return False
 
-    def _warn(self, text: str) -> None:
-        if text not in self._said:
-            self._said.add(text)
+    def _warn(self, text: str, kind: str = "") -> None:
+        if (kind or text) not in self._said:
+            self._said.add(kind or text)
             warnings.warn(f"{text}.", LearningRateWarning, stacklevel=3)
 
 
@@ -609,6 +616,11 @@ def _rate_of(group: Group, before: int) -> float:
         # A schedule is asked for the type of the counter, as the optimizer asks it.
         step = keras.ops.maximum(keras.ops.convert_to_tensor(step) - before, 0)
     return float(np.float32(in_doubles(optimizer, step)))
+
+
+def _as_number(metric: Any) -> float:
+    """Returns a metric as a number: a tensor too, and an array that holds one number."""
+    return float(np.asarray(metric).item() if getattr(metric, "shape", ()) else metric)
 
 
 def _mean_metric(model: Any, name: str) -> keras.metrics.Mean | None:

@@ -121,13 +121,13 @@ class BestWeights(Attached):
 
     def __init__(self) -> None:
         super().__init__()
-        self.weights: list[np.ndarray] = []
+        self.best: list[np.ndarray] = []
 
     def save_own_variables(self, store: Any) -> None:
         """Writes the weights by their numbers."""
-        for number, weight in enumerate(self.weights):
+        for number, weight in enumerate(self.best):
             store[str(number)] = weight
 
     def load_own_variables(self, store: Any) -> None:
         """Reads them."""
-        self.weights = [np.asarray(store[str(number)]) for number in range(len(set(store.keys())))]
+        self.best = [np.asarray(store[str(number)]) for number in range(len(set(store.keys())))]
