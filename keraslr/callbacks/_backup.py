@@ -15,7 +15,7 @@ from keraslr._parameters import Flag, Number
 from keraslr.callbacks import _backup_data as data_of
 from keraslr.callbacks._attached import read
 from keraslr.callbacks._backup_files import STATE, WEIGHTS, Backup, Backups
-from keraslr.callbacks._fit import epoch_iterator_of_fit
+from keraslr.callbacks._fit import epoch_iterator_of_fit, note_steps_done
 
 
 class BackupWarning(UserWarning):
@@ -333,6 +333,7 @@ class BackupAndRestore(keras.callbacks.BackupAndRestore):
         at_begin = _part(state, "random_at_begin")
         if step:
             self._resumed = (step, at_begin or data_of.random_state())
+            note_steps_done(self.model, facts["epoch"], step)
 
         def begin() -> None:
             if at_begin:

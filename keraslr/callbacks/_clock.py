@@ -14,6 +14,7 @@ from typing import Any
 import keras
 
 from keraslr.callbacks._attached import read
+from keraslr.callbacks._fit import steps_done
 from keraslr.callbacks._groups import Group
 from keraslr.callbacks._origin import LearningRateWarning
 from keraslr.callbacks._rate import planned_rate
@@ -94,7 +95,8 @@ class EpochClock:
         first = self._begun is None
         if self._begun is not None and self._begun[0] == epoch:
             return  # another callback has asked
-        clock = int(read(self._optimizer._iterations))
+        # Where a backup goes on in the midst of an epoch, the counter at the epoch's begin.
+        clock = int(read(self._optimizer._iterations)) - steps_done(model, epoch)
         self._begun, self._steps, self.ghosts = (epoch, clock), steps, 0
         if not first:
             return
@@ -187,9 +189,9 @@ def has_own_step(model: Any) -> bool:
     return model is not None and type(model).train_step is not keras.Model.train_step
 
 
-def counts_epochs_of(optimizer: keras.Optimizer, steps: int) -> bool:
-    """Returns whether the optimizer's schedule counts epochs of so many steps."""
-    return any(n == steps for n, _ in _epoch_lengths(planned_rate(optimizer)))
+def counts_epochs_of(optimizer: keras.Optimizer, steps: int | None = None) -> bool:
+    """Returns whether the optimizer's schedule counts epochs, of so many steps or of any number."""
+    return any(steps in (n, None) for n, _ in _epoch_lengths(planned_rate(optimizer)))
 
 
 def _misplaced(epoch: int, clock: int, n: int, model: Any) -> str | None:

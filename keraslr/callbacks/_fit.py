@@ -8,6 +8,8 @@ from typing import Any
 
 import keras
 
+_DONE = "_keraslr_steps_done"
+
 
 def arguments_of_fit(model: keras.Model) -> dict[str, Any] | None:
     """Returns the arguments of the `fit` of this model that runs the caller, by their names.
@@ -34,6 +36,18 @@ def epoch_iterator_of_fit(model: keras.Model) -> Any | None:
     """Returns the object from which the `fit` that runs the caller takes each epoch's batches."""
     frame = _frame_of_fit(model)
     return None if frame is None else frame.f_locals.get("epoch_iterator")
+
+
+def note_steps_done(model: keras.Model, epoch: int, steps: int) -> None:
+    """Notes that the present `fit` begins in the midst of an epoch, after so many of its steps."""
+    # Not as an attribute is set: Keras would track it.
+    model.__dict__[_DONE] = (getattr(model, "history", None), epoch, steps)
+
+
+def steps_done(model: keras.Model, epoch: int) -> int:
+    """Returns how many steps of an epoch were trained before the present `fit` goes on with it."""
+    fit, noted, steps = getattr(model, "__dict__", {}).get(_DONE, (None, -1, 0))
+    return steps if noted == epoch and fit is getattr(model, "history", None) else 0
 
 
 def _frame_of_fit(model: keras.Model) -> types.FrameType | None:

@@ -15,6 +15,7 @@ from keraslr._parameters import Flag
 from keraslr.callbacks._attached import attach, read
 from keraslr.callbacks._clock import EpochClock, counts_epochs_of, has_own_step
 from keraslr.callbacks._epochs import EpochState
+from keraslr.callbacks._fit import steps_done
 from keraslr.callbacks._following import Following, retrace
 from keraslr.callbacks._groups import Group
 from keraslr.callbacks._origin import LearningRateWarning, Origin
@@ -228,14 +229,16 @@ class LearningRateLogger(Following):
         steps = self._steps_of_epoch
         if steps is None or clock == 0 or self._steps or has_own_step(self._model):
             return clock // every
-        return epoch * int(steps) // every
+        return (epoch * int(steps) + steps_done(self._model, epoch)) // every
 
     def _interrupted(self, group: Group, epoch: int, count: int) -> bool:
         """Returns whether an epoch that was trained in part begins again."""
         steps, every = self._steps_of_epoch, group.optimizer.gradient_accumulation_steps or 1
-        if steps is None or every > 1:
+        if steps is None or every > 1 or not counts_epochs_of(group.optimizer, steps):
             return False
-        return 0 < count - epoch * steps < steps and counts_epochs_of(group.optimizer, steps)
+        begin = epoch * steps + steps_done(self._model, epoch)
+        # Or one before it, to which the person has put the counter back, too.
+        return 0 < count - begin < steps or int(read(group.optimizer._iterations)) == begin
 
     def _compare(self, log: _Log, new: _New) -> None:
         if new.missing:
@@ -373,11 +376,15 @@ class _Log:
         self.seen = min(self.seen, int(read(self.recorder.updates)))
 
     def pass_over(self) -> None:
-        """Leaves out the updates since the last reading: no batch was trained with them."""
+        """Leaves out the updates since the last reading: no batch was trained with them.
+
+        The plan of a schedule that counts epochs does not count them. That of another goes on with
+        the counter, as the schedule does: the warning has said so, and other causes can be told.
+        """
         _, _, now = self.recorder.since(self.seen)
-        if now > self.seen:
+        if now > self.seen and counts_epochs_of(self.optimizer):
             self.recorder.start.assign(read(self.recorder.start) - (now - self.seen))
-            self.seen = now
+        self.seen = now
 
 
 class _Plan:

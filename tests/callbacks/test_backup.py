@@ -155,9 +155,14 @@ def folder(two_backups, tmp_path):
 
 # That the rule has reduced the rate is what it is there for.
 reductions = pytest.mark.filterwarnings("ignore:.*ReduceLROnPlateau.*:UserWarning")
+# Some of these epochs are not those of the schedule, which has to be said and does no harm here.
+other_epochs = pytest.mark.filterwarnings(
+    "ignore:(an epoch of this fit has|the epoch had):UserWarning"
+)
 
 
 @reductions
+@other_epochs
 class TestResumedRun:
     """It has the weights, counters, rates and means of a run that was not interrupted."""
 
