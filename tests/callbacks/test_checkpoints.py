@@ -98,6 +98,11 @@ NONE, PLATEAU, LOGGER, CLOCK = (), ("plateau",), ("logger",), ("clock",)
 ALL = ("clock", "plateau", "logger")
 KINDS = {"nothing": NONE, "plateau": PLATEAU, "logger": LOGGER, "clock": CLOCK, "all": ALL}
 PAIRS = {f"{a} to {b}": (KINDS[a], KINDS[b]) for a, b in itertools.product(KINDS, KINDS)}
+# All pairs with a constant rate; with a schedule, those that change what scales or records it.
+CHOSEN = {name: ("constant", *pair) for name, pair in PAIRS.items()}
+for name in ("nothing to plateau", "plateau to nothing", "plateau to logger", "nothing to logger"):
+    CHOSEN[f"{name}, schedule"] = ("schedule", *PAIRS[name])
+CHOSEN = thinned(CHOSEN, every=5)
 
 
 @pytest.fixture(scope="module")
@@ -113,9 +118,7 @@ def models():
     return get
 
 
-@pytest.mark.parametrize("rate", RATES)
-@pytest.mark.parametrize(("first", "second"), thinned(PAIRS, every=7).values(),
-                         ids=thinned(PAIRS, every=7))  # fmt: skip
+@pytest.mark.parametrize(("rate", "first", "second"), CHOSEN.values(), ids=CHOSEN)
 @pytest.mark.parametrize("way", WAYS)
 def test_counter_and_moments_come_along(models, way, first, second, rate, tmp_path):
     model = models(rate, first)
@@ -124,10 +127,10 @@ def test_counter_and_moments_come_along(models, way, first, second, rate, tmp_pa
     np.testing.assert_array_equal(again.get_weights()[0], model.get_weights()[0])
 
 
-@pytest.mark.parametrize("rate", RATES)
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize(
-    ("first", "second"), [(NONE, ALL), (ALL, NONE), (ALL, ALL)],
+    ("rate", "first", "second"),
+    [("constant", NONE, ALL), ("schedule", ALL, NONE), ("schedule", ALL, ALL)],
     ids=["added", "taken away", "kept"],
 )  # fmt: skip
 def test_the_run_goes_on(models, way, first, second, rate, tmp_path):
@@ -141,10 +144,12 @@ def test_the_run_goes_on(models, way, first, second, rate, tmp_path):
     assert not [text for text in texts if "scaled it" not in text]
 
 
-@pytest.mark.parametrize("rate", RATES)
 @pytest.mark.parametrize(
-    ("first", "second"), thinned(PAIRS, every=8, tensorflow=8).values(),
-    ids=thinned(PAIRS, every=8, tensorflow=8),
+    ("rate", "first", "second"),
+    thinned([
+        ("constant", NONE, ALL), ("schedule", NONE, PLATEAU), ("constant", PLATEAU, LOGGER),
+        ("schedule", LOGGER, NONE), ("constant", CLOCK, PLATEAU),
+    ], every=2),
 )  # fmt: skip
 def test_a_backup_of_one_run_is_restored_in_the_other(first, second, rate, tmp_path):
     begun = []

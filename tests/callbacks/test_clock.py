@@ -155,7 +155,6 @@ def test_a_right_program_is_told_nothing(program):
     assert not texts
 
 
-@pytest.mark.parametrize("program", thinned([plain, go_on, fit_again], every=3))
 @pytest.mark.parametrize(
     "rate",
     thinned(
@@ -170,9 +169,9 @@ def test_a_right_program_is_told_nothing(program):
     ).items(),
     ids=lambda each: each[0],
 )
-def test_nothing_is_told_with_other_rates(rate, program):
+def test_nothing_is_told_with_other_rates(rate):
     with told() as texts:
-        program(new(rate[1]))
+        go_on(new(rate[1]))
     assert not texts
 
 
@@ -326,16 +325,15 @@ def unknown(kind):
     return known.filter(lambda x, y: True).batch(1)
 
 
-UNKNOWN = pytest.mark.parametrize("kind", ["from_generator", "filter", "unbatch"])
-
-
 def on_unknown(model, kind, *callbacks, rule=True, **arguments):
     return model.fit(unknown(kind), verbose=0, callbacks=[*watching(rule), *callbacks], **arguments)
 
 
 @on_tensorflow
-@UNKNOWN
-@pytest.mark.parametrize("rate", [BY_EPOCH, BASE.per_epoch(1)], ids=["in epochs", "in steps"])
+@pytest.mark.parametrize(
+    ("kind", "rate"),
+    [("from_generator", BY_EPOCH), ("filter", BASE.per_epoch(1)), ("unbatch", BY_EPOCH)],
+)
 def test_the_step_that_meets_the_end_is_told_in_the_first_epoch(kind, rate):
     with told() as texts:
         on_unknown(new(rate), kind, epochs=1)
@@ -345,10 +343,14 @@ def test_the_step_that_meets_the_end_is_told_in_the_first_epoch(kind, rate):
 
 
 @on_tensorflow
-@pytest.mark.parametrize("rule", [True, False], ids=["plateau and logger", "logger"])
 @pytest.mark.parametrize(
-    "arguments",
-    [{}, {"steps_per_execution": 3}, {"run_eagerly": True}, {"jit_compile": True}],
+    ("rule", "arguments"),
+    [
+        (False, {}),
+        (True, {"steps_per_execution": 3}),
+        (True, {"run_eagerly": True}),
+        (True, {"jit_compile": True}),
+    ],
     ids=["graph", "executions of 3", "eager", "xla"],
 )
 def test_the_log_shows_what_was_applied_to_data_of_unknown_length(rule, arguments):

@@ -15,7 +15,6 @@ from measured import (
     fit,
     not_on_torch,
     on_tensorflow,
-    thinned,
     unit_vectors,
 )
 
@@ -156,9 +155,10 @@ def test_a_generator_is_data_of_unknown_length_too():
     same(rows.rows, HALVES[:2])
 
 
-@pytest.mark.parametrize("first", [True, False], ids=["backup first", "backup last"])
-@pytest.mark.parametrize("save_freq", ["epoch", 3])
-@pytest.mark.parametrize("before", [0, 1], ids=["first fit", "second fit"])
+@pytest.mark.parametrize(
+    ("first", "save_freq", "before"),
+    [(True, "epoch", 1), (False, "epoch", 0), (True, 3, 0), (False, 3, 1)],
+)
 def test_a_backup_goes_on_with_the_epoch(first, save_freq, before, tmp_path):
     def run(*more, epochs=4):
         model, rows = new(), Applied()
@@ -268,18 +268,15 @@ def test_the_count_is_saved_with_the_model(again, tmp_path):
     loaded = again(model, tmp_path)
     assert float(loaded.optimizer.learning_rate) == pytest.approx(HALVES[1])
     same(driven(loaded, epochs=2), HALVES[2:4])
-    # And the first model is not touched by it.
-    same(driven(model, epochs=1), HALVES[2:3])
 
 
 # The logger beside it
 
 
-@pytest.mark.parametrize("smooth", thinned([False, True], every=2))
-@pytest.mark.parametrize("logger_first", [True, False])
+@pytest.mark.parametrize(("smooth", "logger_first"), [(False, True), (True, False)])
 def test_a_logger_sees_its_rates_and_says_nothing(smooth, logger_first):
     model = new()
-    for epochs, initial in ((2, 0), (2, 0), (6, 4)):
+    for epochs, initial in ((2, 0), (2, 0), (5, 4)):
         drive, log = EpochSchedule(SCHEDULE, smooth=smooth), LearningRateLogger()
         both = [log, drive] if logger_first else [drive, log]
         with told() as texts:
@@ -325,7 +322,7 @@ def test_two_for_one_optimizer_are_refused():
 def test_a_copy_of_one_that_was_used_is_one_that_was_not():
     drive = EpochSchedule(SCHEDULE)
     fit(new(), 0, SIZE, SIZE, epochs=2, callbacks=[drive])
-    for again in (copy.deepcopy(drive), pickle.loads(pickle.dumps(drive)), copy.copy(drive)):
+    for again in (copy.deepcopy(drive), pickle.loads(pickle.dumps(drive))):
         rows = Applied()
         fit(new(), 0, SIZE, SIZE, epochs=2, callbacks=[again, rows])
         same(rows.rows, HALVES[:2])

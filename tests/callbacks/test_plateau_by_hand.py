@@ -249,9 +249,14 @@ def test_a_window_decides_by_the_mean_of_the_last_metrics():
 # reset, restore_best
 
 
-@RATES
-@pytest.mark.parametrize("scale", [False, True])
-@pytest.mark.parametrize("when", ["before fit", "between fits"])
+@pytest.mark.parametrize(
+    ("rate", "scale", "when"),
+    [
+        (0.02, False, "before fit"),
+        (0.02, True, "between fits"),
+        (EXPONENTIAL, True, "before fit"),
+    ],
+)
 def test_reset_begins_anew(rate, scale, when):
     model = new(rate)
     rule = halving()
@@ -361,8 +366,7 @@ def test_a_tuner_that_copies_the_callbacks_for_each_trial_works():
         given = mine
 
 
-@RATES
-@pytest.mark.parametrize("kind", ["deepcopy", "pickle"])
+@pytest.mark.parametrize(("rate", "kind"), [(0.02, "deepcopy"), (EXPONENTIAL, "pickle")])
 def test_a_copy_of_a_model_that_was_fitted_goes_on_by_itself(rate, kind):
     model = new(rate)
     with told():
