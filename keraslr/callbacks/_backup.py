@@ -235,6 +235,7 @@ class BackupAndRestore(keras.callbacks.BackupAndRestore):
             data_of.restore_random_state(_part(state, "random"))
         epoch, step = facts["epoch"], facts["step"]
         model._initial_epoch = epoch
+        note_steps_done(model, epoch, step)
         if step or facts.get("before"):
             self._go_to_step(backup, facts, state)
         iterations = _iterations(model)
@@ -333,7 +334,6 @@ class BackupAndRestore(keras.callbacks.BackupAndRestore):
         at_begin = _part(state, "random_at_begin")
         if step:
             self._resumed = (step, at_begin or data_of.random_state())
-            note_steps_done(self.model, facts["epoch"], step)
 
         def begin() -> None:
             if at_begin:

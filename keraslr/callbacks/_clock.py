@@ -14,7 +14,7 @@ from typing import Any
 import keras
 
 from keraslr.callbacks._attached import read
-from keraslr.callbacks._fit import steps_done
+from keraslr.callbacks._fit import is_resumed, steps_done
 from keraslr.callbacks._groups import Group
 from keraslr.callbacks._origin import LearningRateWarning
 from keraslr.callbacks._rate import planned_rate
@@ -52,6 +52,12 @@ _PARTIAL = (
     "length. The schedule's epochs begin {by} steps before those of the fit. Set "
     "optimizer.iterations.assign({expected}) before fit, " + _INSTEAD
 )
+_SET = (
+    "the optimizer's counter went from {ended} to {clock} before epoch {epoch}, and the schedule "
+    "with it: weights were loaded together with the optimizer's state, or other code has set it. "
+    "Put it back with optimizer.iterations.assign({ended}), or keep weights alone, with "
+    "model.get_weights() and model.set_weights()"
+)
 _NOTHING = (
     "the optimizer {name!r} of the MultiOptimizer updates no variable: {patterns} matches none, "
     "since a pattern is compared with a whole path such as {path!r}. Begin it with '.*'"
@@ -76,6 +82,8 @@ class EpochClock:
         self._begun: tuple[int, int] | None = None
         self._steps: int | None = None
         self._own_step = False
+        # The counter at the end of the last epoch, None if unknown.
+        self._ended: int | None = None
         # Steps of the last epoch that the counter counts and nothing trained.
         self.ghosts = 0
 
@@ -99,6 +107,9 @@ class EpochClock:
         clock = int(read(self._optimizer._iterations)) - steps_done(model, epoch)
         self._begun, self._steps, self.ghosts = (epoch, clock), steps, 0
         if not first:
+            if self._ended not in (None, clock) and self._lengths():
+                self._say("set", _SET.format(ended=self._ended, clock=clock, epoch=epoch))
+            self._ended = None
             return
         self._own_step = has_own_step(model)
         self._say("pattern", _unmatched(self._group, model))
@@ -127,19 +138,25 @@ class EpochClock:
 
     def end(self, steps: int) -> None:
         """Compares at an epoch's end; `steps` is the number that was trained."""
-        if (rise := self.rise) is None:
+        rise = self.rise
+        if self._begun is None or rise is None:
             return
+        self._ended = self._begun[1] + rise
         # A step of one's own may make several updates; so does then the one that meets the end.
         times, rest = divmod(rise, steps + 1)
         unknown = self._steps is None and rest == 0 and (times == 1 or rise % steps != 0)
         self.ghosts = times if unknown else 0
-        if self.ghosts and isinstance(planned_rate(self._optimizer), _Schedule):
+        if self.ghosts and self._is_scheduled:
             self._say("unknown length", _UNKNOWN.format(steps=steps, rise=rise))
         # A step of one's own may make several updates, or none.
         steps = rise if self._own_step else steps
         for n, _ in self._lengths():
             if (self._steps is None or self._own_step) and steps not in (n, 0):
                 self._say("length", _LENGTH.format(steps=steps, n=n))
+
+    @property
+    def _is_scheduled(self) -> bool:
+        return isinstance(planned_rate(self._optimizer), _Schedule)
 
     @property
     def rise(self) -> int | None:
@@ -205,8 +222,7 @@ def _misplaced(epoch: int, clock: int, n: int, model: Any) -> str | None:
         return _PARTIAL.format(clock=clock, n=n, by=by, expected=clock - by) if by else None
     if clock == 0:
         # A new optimizer has a schedule that begins with it, unless it should have been restored.
-        restored = getattr(model, "_initial_epoch", None) == epoch
-        return _NOT_LOADED.format(epoch=epoch) if restored else None
+        return _NOT_LOADED.format(epoch=epoch) if is_resumed(model, epoch) else None
     done = clock - expected
     cause = _STOPPED.format(done=done) if 0 < done < n else _OTHER
     return _AHEAD.format(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,9 +12,11 @@ import numpy as np
 
 from keraslr._parameters import Flag
 from keraslr.callbacks._attached import Attached, attach, read
+from keraslr.callbacks._fit import is_resumed
 from keraslr.callbacks._following import Following
 from keraslr.callbacks._groups import Group
-from keraslr.callbacks._rate import is_constant, planned_rate, set_constant, unscaled
+from keraslr.callbacks._origin import LearningRateWarning
+from keraslr.callbacks._rate import is_constant, planned_rate, scale_of, set_constant, unscaled
 from keraslr.schedules import PerEpoch, Schedule
 from keraslr.schedules._dtypes import FLOAT, INTEGER
 
@@ -127,12 +130,13 @@ class EpochSchedule(Following):
     _states: list[EpochState]
     _schedules: list[Any]
     _batch: int | None
+    _told: bool
     _within: dict[tuple[int, int], np.ndarray]
 
     def _unused(self) -> dict[str, Any]:
         return {
             **super()._unused(), "_states": [], "_schedules": [], "_first": True, "_epoch": 0,
-            "_batch": None, "_within": {},
+            "_batch": None, "_within": {}, "_told": False,
         }  # fmt: skip
 
     def _attach(self, former: list[Group]) -> None:
@@ -178,7 +182,7 @@ class EpochSchedule(Following):
         """See `keras.callbacks.Callback`."""
         if any(state.owner is not self for state in self._states):
             raise ValueError("one fit must have one EpochSchedule for an optimizer. Received: two")
-        self._first = True
+        self._first, self._told = True, False
         self._mark()
 
     def _mark(self) -> None:
@@ -190,12 +194,15 @@ class EpochSchedule(Following):
         self._follow()
         self._found  # noqa: B018 (under JAX this brings the variables up to date)
         first = self._states[0]
+        # A backup has the rate of another epoch than the last one here.
+        if not (self._first and is_resumed(self._model, epoch)):
+            self._say_if_set()
         if self._first:
             self._first = False
             trained, offset = int(read(first.trained)), int(read(first.offset))
             if epoch == 0:
                 offset = trained
-            elif not self._goes_on(epoch + offset - trained):
+            elif not self._goes_on(epoch, epoch + offset - trained):
                 # Not the fit that was going on: the number is the person's.
                 offset = 0
             for state in self._states:
@@ -204,11 +211,10 @@ class EpochSchedule(Following):
         self._within = {}
         self._set(0)
 
-    def _goes_on(self, ahead: int) -> bool:
+    def _goes_on(self, epoch: int, ahead: int) -> bool:
         """Returns whether an epoch so many after those that are trained continues their fit."""
         # A backup may have been made at an epoch's end before this callback had counted it.
-        restored = getattr(self._model, "_initial_epoch", None) is not None
-        return abs(ahead) <= 1 if restored else ahead == 0
+        return abs(ahead) <= 1 if is_resumed(self._model, epoch) else ahead == 0
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Sets the rate of the step, with `smooth`; see `keras.callbacks.Callback`."""
@@ -223,6 +229,22 @@ class EpochSchedule(Following):
         for state in self._states:
             state.trained.assign(self._epoch + 1)
             state.steps.assign(steps)
+
+    def _say_if_set(self) -> None:
+        """Says that other code has set a rate, which is about to be set again."""
+        for group, state in zip(self._groups, self._states, strict=True):
+            now = float(read(group.optimizer._learning_rate))
+            own = state.planned * scale_of(group.optimizer)
+            if not (self._told or math.isnan(own) or np.isclose(now, own, rtol=1e-3)):
+                self._told = True
+                warnings.warn(
+                    f"other code, such as a callback of Keras, has set the rate of {group.owner} "
+                    f"to {now:g} where EpochSchedule had set {own:g}; EpochSchedule sets it again "
+                    "in each epoch. To reduce it on a plateau, use "
+                    "keraslr.callbacks.ReduceLROnPlateau.",
+                    LearningRateWarning,
+                    stacklevel=3,
+                )
 
     def _set(self, step: int) -> None:
         """Sets the rates of a step of the epoch."""

@@ -39,7 +39,7 @@ def epoch_iterator_of_fit(model: keras.Model) -> Any | None:
 
 
 def note_steps_done(model: keras.Model, epoch: int, steps: int) -> None:
-    """Notes that the present `fit` begins in the midst of an epoch, after so many of its steps."""
+    """Notes that the present `fit` goes on from a backup, after so many steps of an epoch."""
     # Not as an attribute is set: Keras would track it.
     model.__dict__[_DONE] = (getattr(model, "history", None), epoch, steps)
 
@@ -48,6 +48,13 @@ def steps_done(model: keras.Model, epoch: int) -> int:
     """Returns how many steps of an epoch were trained before the present `fit` goes on with it."""
     fit, noted, steps = getattr(model, "__dict__", {}).get(_DONE, (None, -1, 0))
     return steps if noted == epoch and fit is getattr(model, "history", None) else 0
+
+
+def is_resumed(model: keras.Model, epoch: int) -> bool:
+    """Returns whether the present `fit` goes on at that epoch from a backup of either callback."""
+    fit, noted, _ = getattr(model, "__dict__", {}).get(_DONE, (None, -1, 0))
+    ours = noted == epoch and fit is getattr(model, "history", None)
+    return ours or getattr(model, "_initial_epoch", None) == epoch
 
 
 def _frame_of_fit(model: keras.Model) -> types.FrameType | None:

@@ -99,7 +99,7 @@ class Following(keras.callbacks.Callback):
         memo[id(self)] = new
         for name, value in self.__getstate__().items():
             # An optimizer that is named by itself is the same one for the copy.
-            shared = name == "optimizer"
+            shared = name in ("optimizer", "groups")
             new.__dict__[name] = value if shared else copy.deepcopy(value, memo)
         return new
 

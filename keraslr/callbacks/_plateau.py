@@ -10,7 +10,6 @@ from typing import Any
 import keras
 import numpy as np
 
-from keraslr._parameters import MAX_TICKS, Choice, Flag, Number, Optional
 from keraslr.callbacks._attached import attach, read
 from keraslr.callbacks._clock import EpochClock
 from keraslr.callbacks._direction import direction_of, metrics_of
@@ -18,6 +17,7 @@ from keraslr.callbacks._fit import arguments_of_fit
 from keraslr.callbacks._following import Following, retrace
 from keraslr.callbacks._groups import Group, chosen_groups, own_optimizers
 from keraslr.callbacks._origin import LearningRateWarning, Origin
+from keraslr.callbacks._plateau_rule import PlateauRule
 from keraslr.callbacks._plateau_state import BestWeights, Plateau, attribute_of, worst
 from keraslr.callbacks._rate import (
     apply_scales,
@@ -31,15 +31,6 @@ from keraslr.callbacks._rate import (
 )
 from keraslr.schedules._dtypes import FLOAT
 
-# What the callbacks of Keras and of others call an argument, and what it is here.
-_OTHER_WORDS = {
-    "min_delta": '{name} is Keras\'s word for threshold with threshold_mode="abs": use '
-    'threshold={value!r}, threshold_mode="abs"',
-    "epsilon": '{name} is an old word of Keras for threshold with threshold_mode="abs": use '
-    'threshold={value!r}, threshold_mode="abs"',
-    "min_rate": "{name} is called min_lr here: use min_lr={value!r}",
-    "metric": "{name} is called monitor here: use monitor={value!r}",
-}
 _UNAPPLIED = (
     "ReduceLROnPlateau has not reduced {owner} ({kind}), which made no update in epoch {epoch}"
     "{others}: give it the optimizer that the training step applies, optimizer={example}"
@@ -56,7 +47,7 @@ _NO_EFFECT = (
 )
 
 
-class ReduceLROnPlateau(Following):
+class ReduceLROnPlateau(PlateauRule, Following):
     """Multiplies the rate by `factor` when a metric has stopped improving.
 
         rate(step) = schedule(step) * scale, or constant * scale
@@ -156,54 +147,13 @@ class ReduceLROnPlateau(Following):
         groups: Collection[Any] | None = None,
         **others: Any,
     ) -> None:
-        super().__init__(optimizer)
-        _refuse(others)
-        if not isinstance(monitor, str) or not monitor:
-            raise TypeError(f"monitor must be the name of a metric. Received: monitor={monitor!r}")
-        if monitor in ("min", "max", "auto"):
-            raise ValueError(
-                f"monitor must be the name of a metric; a mode is mode={monitor!r}. "
-                f"Received: monitor={monitor!r}"
-            )
-        count = Number("", int, at_least=0, at_most=MAX_TICKS)
-        several = Number("", int, at_least=1, at_most=MAX_TICKS)
-        size = Number("", float, at_least=0)
-        self.monitor = monitor
-        self.mode = Choice("", ("auto", "min", "max")).validated("mode", mode)
-        self.factor = Number("", float, above=0, below=1).validated("factor", factor)
-        self.patience = count.validated("patience", patience)
-        self.threshold = size.validated("threshold", threshold)
-        self.threshold_mode = Choice("", ("rel", "abs")).validated("threshold_mode", threshold_mode)
-        self.cooldown = count.validated("cooldown", cooldown)
-        if isinstance(min_lr, Mapping):
-            self.min_lr: float | dict[str, float] = {
-                str(name): size.validated(f"min_lr[{name!r}]", each)
-                for name, each in min_lr.items()
-            }
-        else:
-            self.min_lr = size.validated("min_lr", min_lr)
-        self.eps = size.validated("eps", eps)
-        verbose = int(verbose) if isinstance(verbose, bool) else verbose
-        self.verbose = Number("", int, at_least=0, at_most=2).validated("verbose", verbose)
-        if isinstance(validation_freq, Collection) and not isinstance(validation_freq, str):
-            self.validation_freq: int | Collection[int] | None = validation_freq
-        else:
-            often = Optional(Number("", int, at_least=1))
-            self.validation_freq = often.validated("validation_freq", validation_freq)
-        self.every = Optional(several).validated("every", every)
-        self.window = several.validated("window", window)
-        self.start = count.validated("start", start)
-        self.restore_best = Flag("").validated("restore_best", restore_best)
-        if self.every is not None and monitor.startswith("val_"):
-            raise ValueError(
-                "monitor must be a metric of the training where every is given: validation comes "
-                f"after an epoch. Received: every={every!r} with monitor={monitor!r}"
-            )
-        if groups is not None and (isinstance(groups, str) or not isinstance(groups, Collection)):
-            raise TypeError(
-                f"groups must be a list of names or optimizers. Received: groups={groups!r}"
-            )
-        self.groups = groups
+        Following.__init__(self, optimizer)
+        PlateauRule.__init__(
+            self, monitor=monitor, mode=mode, factor=factor, patience=patience,
+            threshold=threshold, threshold_mode=threshold_mode, cooldown=cooldown, min_lr=min_lr,
+            eps=eps, verbose=verbose, validation_freq=validation_freq, every=every, window=window,
+            start=start, restore_best=restore_best, groups=groups, **others,
+        )  # fmt: skip
         self.__dict__.update(self._unused())
         self._hook()
 
@@ -241,15 +191,6 @@ class ReduceLROnPlateau(Following):
         new = super().__deepcopy__(memo)
         new._hook()
         return new
-
-    def settings(self) -> dict[str, Any]:
-        """Returns the arguments of the constructor."""
-        names = (
-            "monitor", "mode", "factor", "patience", "threshold", "threshold_mode", "cooldown",
-            "min_lr", "eps", "verbose", "validation_freq", "every", "window", "start",
-            "restore_best", "optimizer", "groups",
-        )  # fmt: skip
-        return {name: getattr(self, name) for name in names}
 
     # The reduction comes as soon as the metric is known, before anything else at the epoch's end:
     # a BackupAndRestore that stands first in the list then saves the decision with the epoch.
@@ -504,23 +445,15 @@ class ReduceLROnPlateau(Following):
             return
         mode = self.plateau.mode
         metric = self._averaged(_as_number(metric))
-        now = self.plateau.numbers()
-        best, bad, resting = now["best"], now["num_bad_epochs"], now["cooldown_counter"]
-        if self._is_better(metric, best, mode):
-            best, bad = metric, 0
-            if self._best_weights is not None and self._model is not None:
-                self._best_weights.best = [read(each) for each in self.model.weights]
-        else:
-            bad += 1
-        if resting > 0:
-            resting, bad = resting - 1, 0
-        if bad > self.patience:
-            self._reduce(best, bad)
-            resting, bad = self.cooldown, 0
+        decided = self.decide(metric, self.plateau.numbers(), mode)
+        if decided.is_best and self._best_weights is not None and self._model is not None:
+            self._best_weights.best = [read(each) for each in self.model.weights]
+        if decided.bad is not None:
+            self._reduce(decided.best, decided.bad)
         for plateau in self._plateaus:
-            plateau.best.assign(best)
-            plateau.num_bad_epochs.assign(bad)
-            plateau.cooldown_counter.assign(resting)
+            plateau.best.assign(decided.best)
+            plateau.num_bad_epochs.assign(decided.num_bad_epochs)
+            plateau.cooldown_counter.assign(decided.cooldown_counter)
 
     def _averaged(self, metric: float) -> float:
         if self.window == 1:
@@ -531,12 +464,6 @@ class ReduceLROnPlateau(Following):
         for plateau in self._plateaus:
             plateau.recent.assign(recent)
         return float(np.mean(recent[~np.isnan(recent)]))
-
-    def _is_better(self, metric: float, best: float, mode: str) -> bool:
-        sign = -1.0 if mode == "min" else 1.0
-        relative = self.threshold_mode == "rel"
-        bound = best * (1.0 + sign * self.threshold) if relative else best + sign * self.threshold
-        return metric < bound if mode == "min" else metric > bound
 
     def _reduce(self, best: float, bad: float) -> None:
         for group, plateau in zip(self._groups, self._plateaus, strict=True):
@@ -591,19 +518,6 @@ class ReduceLROnPlateau(Following):
         if (kind or text) not in self._said:
             self._said.add(kind or text)
             warnings.warn(f"{text}.", LearningRateWarning, stacklevel=3)
-
-
-def _refuse(others: Mapping[str, Any]) -> None:
-    for name, value in others.items():
-        if name in _OTHER_WORDS:
-            raise TypeError(
-                f"{_OTHER_WORDS[name].format(name=name, value=value)}. Received: {name}={value!r}"
-            )
-        raise TypeError(
-            "ReduceLROnPlateau has the arguments monitor, mode, factor, patience, threshold, "
-            "threshold_mode, cooldown, min_lr, eps, verbose, validation_freq, every, window, "
-            f"start, restore_best, optimizer, groups. Received: {name}={value!r}"
-        )
 
 
 def _rate_of(group: Group, before: int) -> float:

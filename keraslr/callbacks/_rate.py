@@ -197,6 +197,11 @@ def scales_of(optimizer: keras.Optimizer) -> dict[str, float]:
     return {each.monitor: float(read(each.scale)) for each in plateaus_of(optimizer)}
 
 
+def scale_of(optimizer: keras.Optimizer) -> float:
+    """Returns the product of the scales on a rate."""
+    return _product(plateaus_of(optimizer))
+
+
 def settle(optimizer: keras.Optimizer) -> None:
     """Takes a constant rate as it is now, if it is not what the rules have made of it.
 

@@ -468,3 +468,18 @@ def test_weights_that_are_loaded_in_the_midst_of_fit_put_the_count_back(tmp_path
     assert [len(each) for each in logged] == [SIZE] * 6
     assert logged[4] == logged[2]
     np.testing.assert_allclose(rows.rows[4], logged[4], rtol=2e-5)
+
+
+@pytest.mark.parametrize("rule", [True, False], ids=["plateau", "logger"])
+def test_weights_that_put_the_schedules_epochs_back_are_told(tmp_path, rule):
+    path = tmp_path / "run.weights.h5"
+    save = Calls("on_epoch_end", 0, lambda model: model.save_weights(path))
+    load = Calls("on_epoch_end", 1, lambda model: model.load_weights(path))
+    schedule = keraslr.StepLR(0.02, step_size=1, gamma=0.5).per_epoch(SIZE)
+    watch = ReduceLROnPlateau("loss") if rule else LearningRateLogger()
+    model = new(schedule)
+    with told() as texts:
+        fit(model, 0, SIZE, SIZE, epochs=4, callbacks=[watch, save, load])
+    (text,) = texts
+    assert f"counter went from {2 * SIZE} to {SIZE} before epoch 2" in text
+    assert f"iterations.assign({2 * SIZE})" in text

@@ -293,6 +293,17 @@ def test_a_logger_sees_its_rates_and_says_nothing(smooth, logger_first):
 # What it says
 
 
+def test_a_rate_that_other_code_has_set_is_said():
+    """Keras's rule would reduce a rate that is set again in the next epoch."""
+    by_keras = keras.callbacks.ReduceLROnPlateau("loss", patience=1, min_delta=1e6)
+    drive = EpochSchedule(keraslr.ConstantLR(0.1, factor=1.0))
+    with told() as texts:
+        fit(compiled(0.1, **QUICKLY), 0, 4, epochs=4, callbacks=[drive, by_keras])
+    assert len(texts) == 1
+    assert "to 0.01 where EpochSchedule had set 0.1;" in texts[0]
+    assert "keraslr.callbacks.ReduceLROnPlateau" in texts[0]
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "said"),
     [
