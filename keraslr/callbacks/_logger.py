@@ -19,7 +19,7 @@ from keraslr.callbacks._fit import steps_done
 from keraslr.callbacks._following import Following, retrace
 from keraslr.callbacks._groups import Group
 from keraslr.callbacks._origin import LearningRateWarning, Origin
-from keraslr.callbacks._rate import planned_rate, scales_of, unscaled
+from keraslr.callbacks._rate import planned_rate, plateaus_of, scales_of, unscaled
 from keraslr.callbacks._recorder import Recorder, record_with
 from keraslr.schedules import Schedule
 
@@ -177,7 +177,6 @@ class LearningRateLogger(Following):
         for log in self._fresh_logs():
             state = EpochState.driving(log.optimizer, self._model)
             self._compare(log, log.read(None if state is None else state.planned))
-            log.scales = scales_of(log.optimizer)
             if logs is not None and log.applied:
                 logs[log.group.column("applied_learning_rate")] = log.applied[-1]
                 logs[log.group.column("planned_learning_rate")] = log.planned[-1]
@@ -294,9 +293,15 @@ class LearningRateLogger(Following):
         if EpochState.driving(optimizer, self._model) is not None:
             at_clock = planned
         # A rule may have reduced the rate again since this step.
-        both = (scales_of(optimizer), log.scales)
+        now = scales_of(optimizer)
+        before = [{**now, each.monitor: each.former_scale} for each in plateaus_of(optimizer)]
         scales = next(
-            (each for each in both if close(applied, at_clock * math.prod(each.values()))), None
+            (
+                each
+                for each in (now, *before)
+                if close(applied, at_clock * math.prod(each.values()))
+            ),
+            None,
         )
         if scales is not None:
             every = optimizer.gradient_accumulation_steps or 1
@@ -341,8 +346,6 @@ class _Log:
     def __init__(self, group: Group, plan: _Plan) -> None:
         self.group, self.plan = group, plan
         self.seen = 0
-        # Those of the plateau rules at the last reading.
-        self.scales = scales_of(group.optimizer)
         self.clear()
 
     def clear(self) -> None:

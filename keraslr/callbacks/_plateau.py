@@ -474,7 +474,8 @@ class ReduceLROnPlateau(PlateauRule, Following):
             old = in_doubles(optimizer, optimizer._iterations)
             new = max(old * self.factor, lowest)
             if old - new > self.eps:
-                plateau.scale.assign(float(read(plateau.scale)) * (new / old))
+                plateau.former_scale = float(read(plateau.scale))
+                plateau.scale.assign(plateau.former_scale * (new / old))
                 apply_scales(optimizer)
                 if never_called(optimizer) and int(read(optimizer._iterations)) > self._at_attach:
                     self._warn(_NO_EFFECT)

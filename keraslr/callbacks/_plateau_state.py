@@ -32,6 +32,8 @@ class Plateau(Attached):
         super().__init__()
         self.monitor, self.mode = monitor, mode
         self.owner: Any = None
+        # Before the last reduction: a log that is read after it sees steps of before it, too.
+        self.former_scale = 1.0
         values = {
             "scale": 1.0, "best": worst(mode), "num_bad_epochs": 0, "cooldown_counter": 0,
             "constant": 0.0, **numbers,
