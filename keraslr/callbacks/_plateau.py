@@ -105,7 +105,8 @@ class ReduceLROnPlateau(PlateauRule, Following):
             after each epoch; an integer >= 1. All counts are then of decisions, not of epochs.
         window: Decide by the mean of so many last metrics (of fewer, as long as there are fewer).
         start: Epoch, counted from 0, from which metrics count; those before are passed over.
-        restore_best: Whether the weights of the best metric come back at each reduction.
+        restore_best: Whether the weights of the best metric come back at each reduction. They are
+            kept in memory, in weights files and in backups; a `.keras` file has the counts alone.
         optimizer: Which optimizer of the model: the name of its attribute ("g_optimizer"), the
             optimizer itself, or a list of these. None for what `model.compile` was given; a model
             with several must be told which.
