@@ -72,7 +72,7 @@ class BackupAndRestore(keras.callbacks.BackupAndRestore):
     Example:
         >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
         >>> model.compile("sgd", "mse")
-        >>> backup = keraslr.callbacks.BackupAndRestore("backup", save_freq=100)
+        >>> backup = BackupAndRestore("backup", save_freq=100)
         >>> history = model.fit(np.ones((8, 3)), np.ones((8, 1)), verbose=0, callbacks=[backup])
     """
 

@@ -99,10 +99,10 @@ class EpochSchedule(Following):
         >>> model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
         >>> model.compile(keras.optimizers.SGD(0.1), "mse")
         >>> drive = EpochSchedule(StepLR(0.1, step_size=2, gamma=0.5))
-        >>> rates = LearningRateLogger()
+        >>> log = callbacks.LearningRateLogger(per_step=False)
         >>> x, y = np.ones((10, 1)), np.ones((10, 1))
-        >>> fit = model.fit(x, y, batch_size=3, epochs=3, verbose=0, callbacks=[drive, rates])
-        >>> [round(rate, 3) for rate in fit.history["applied_learning_rate"]]
+        >>> fit = model.fit(x, y, batch_size=3, epochs=3, verbose=0, callbacks=[drive, log])
+        >>> fit.history["applied_learning_rate"]
         [0.1, 0.1, 0.05]
     """
 
