@@ -23,23 +23,23 @@ from keraslr.schedules import PerEpoch, Schedule, SequentialLR, Warmup
 _INSTEAD = "or use keraslr.callbacks.EpochSchedule, which counts the epochs itself"
 _Schedule = keras.optimizers.schedules.LearningRateSchedule
 _LENGTH = (
-    "an epoch of this fit has {steps} steps, but the schedule has per_epoch({n}), so that its "
+    "an epoch of this fit has {by}, but the schedule has per_epoch({n}), so that its "
     "epochs are not those of the fit: use per_epoch({steps}) " + _INSTEAD + "; if {n} steps are "
     "not meant as an epoch, all is well"
 )
 _UNKNOWN = (
-    "the epoch had {steps} steps, but the optimizer's counter rose by {rise}: in data of unknown "
-    "length Keras counts the step that meets their end, so that a schedule runs ahead by one step "
+    "the epoch had {had}, but the optimizer's counter rose by {rise}: in data of unknown "
+    "length Keras counts the step that meets their end, so that a schedule runs ahead by {by} "
     "an epoch. Give the length, with dataset.apply(tf.data.experimental.assert_cardinality({steps}"
     ")) or with repeat() and fit(steps_per_epoch={steps}), " + _INSTEAD
 )
 _AHEAD = (
     "epoch {epoch} begins at step {expected} of a schedule with per_epoch({n}), but the "
-    "optimizer's counter stands at {clock}: {cause}. The schedule is {by} steps {where}. Set "
+    "optimizer's counter stands at {clock}: {cause}. The schedule is {by} {where}. Set "
     "optimizer.iterations.assign({expected}) before fit, " + _INSTEAD
 )
 _STOPPED = (
-    "an earlier fit was stopped, or saved by BackupAndRestore(save_freq=...), {done} steps into "
+    "an earlier fit was stopped, or saved by BackupAndRestore(save_freq=...), {done} into "
     "this epoch, which begins again"
 )
 _OTHER = (
@@ -49,7 +49,7 @@ _OTHER = (
 _PARTIAL = (
     "the optimizer's counter stands at {clock}, which is no whole number of epochs of "
     "per_epoch({n}): an earlier fit was stopped in the midst of an epoch, or had epochs of another "
-    "length. The schedule's epochs begin {by} steps before those of the fit. Set "
+    "length. The schedule's epochs begin {by} before those of the fit. Set "
     "optimizer.iterations.assign({expected}) before fit, " + _INSTEAD
 )
 _SET = (
@@ -130,7 +130,7 @@ class EpochClock:
     def _compare_lengths(self) -> None:
         for n, _ in self._lengths():
             if self._is_other(n):
-                self._say("length", _LENGTH.format(steps=self._steps, n=n))
+                self._say_length(self._steps, n)
 
     def _is_other(self, n: int) -> bool:
         """Returns whether the epochs are known to have another number of steps."""
@@ -142,17 +142,21 @@ class EpochClock:
         if self._begun is None or rise is None:
             return
         self._ended = self._begun[1] + rise
+        if self._steps is None and 0 < rise < steps and not self._is_loss_scaled:
+            # The last of the executions of several steps had no data for all of them.
+            steps = rise
         # A step of one's own may make several updates; so does then the one that meets the end.
         times, rest = divmod(rise, steps + 1)
         unknown = self._steps is None and rest == 0 and (times == 1 or rise % steps != 0)
         self.ghosts = times if unknown else 0
         if self.ghosts and self._is_scheduled:
-            self._say("unknown length", _UNKNOWN.format(steps=steps, rise=rise))
+            text = _UNKNOWN.format(steps=steps, had=_counted(steps), rise=rise, by=_counted(times))
+            self._say("unknown length", text)
         # A step of one's own may make several updates, or none.
-        steps = rise if self._own_step else steps
+        steps = rise - self.ghosts if self._own_step else steps
         for n, _ in self._lengths():
             if (self._steps is None or self._own_step) and steps not in (n, 0):
-                self._say("length", _LENGTH.format(steps=steps, n=n))
+                self._say_length(steps, n)
 
     @property
     def _is_scheduled(self) -> bool:
@@ -178,8 +182,14 @@ class EpochClock:
 
     def _has_skipped(self, behind: int, n: int) -> bool:
         # With mixed precision the first steps are tried until one is finite.
-        scaled = any(hasattr(each, "inner_optimizer") for each in self._group.around)
-        return scaled and 0 < behind < n
+        return self._is_loss_scaled and 0 < behind < n
+
+    @property
+    def _is_loss_scaled(self) -> bool:
+        return any(hasattr(each, "inner_optimizer") for each in self._group.around)
+
+    def _say_length(self, steps: int | None, n: int) -> None:
+        self._say("length", _LENGTH.format(steps=steps, n=n, by=_counted(steps)))
 
     def _say(self, kind: str, text: str | None) -> None:
         if text is not None and kind not in self._said:
@@ -201,6 +211,10 @@ def _unmatched(group: Group, model: Any) -> str | None:
     )
 
 
+def _counted(steps: int | None) -> str:
+    return "1 step" if steps == 1 else f"{steps} steps"
+
+
 def has_own_step(model: Any) -> bool:
     """Returns whether a model has a `train_step` of its own."""
     return model is not None and type(model).train_step is not keras.Model.train_step
@@ -219,14 +233,16 @@ def _misplaced(epoch: int, clock: int, n: int, model: Any) -> str | None:
     if epoch == 0:
         # A second fit that counts its epochs from 0 goes on where the first one ended.
         by = clock % n
-        return _PARTIAL.format(clock=clock, n=n, by=by, expected=clock - by) if by else None
+        return (
+            _PARTIAL.format(clock=clock, n=n, by=_counted(by), expected=clock - by) if by else None
+        )
     if clock == 0:
         # A new optimizer has a schedule that begins with it, unless it should have been restored.
         return _NOT_LOADED.format(epoch=epoch) if is_resumed(model, epoch) else None
     done = clock - expected
-    cause = _STOPPED.format(done=done) if 0 < done < n else _OTHER
+    cause = _STOPPED.format(done=_counted(done)) if 0 < done < n else _OTHER
     return _AHEAD.format(
-        epoch=epoch, expected=expected, n=n, clock=clock, cause=cause, by=abs(done),
+        epoch=epoch, expected=expected, n=n, clock=clock, cause=cause, by=_counted(abs(done)),
         where="ahead" if done > 0 else "behind",
     )  # fmt: skip
 

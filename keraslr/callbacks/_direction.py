@@ -6,44 +6,58 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-# Parts of names that tell. A part of the second list decides: "dice_loss" is a loss.
+# Parts of names that tell. Of several the last one does: "dice_loss", "error_accuracy".
 _LARGER = frozenset({
-    "acc", "accuracy", "auc", "auroc", "auprc", "aupr", "aucpr", "roc", "ap", "map", "precision",
-    "recall", "sensitivity", "specificity", "tpr", "tnr", "f1", "f2", "fbeta", "r2", "iou", "miou",
-    "jaccard", "dice", "bleu", "rouge", "meteor", "ndcg", "mrr", "kappa", "mcc", "psnr", "ssim",
-    "pearson", "spearman", "correlation", "similarity",
+    "acc", "accuracy", "auc", "auroc", "auprc", "aupr", "aucpr", "precision", "recall",
+    "sensitivity", "specificity", "tpr", "tnr", "f1", "f2", "fbeta", "r2", "iou", "miou", "jaccard",
+    "dice", "bleu", "rouge", "meteor", "ndcg", "mrr", "kappa", "mcc", "psnr", "ssim", "pearson",
+    "spearman", "correlation",
 })  # fmt: skip
 _SMALLER = frozenset({
     "loss", "losses", "error", "err", "mse", "mae", "mape", "msle", "rmse", "rmsle", "smape",
     "crossentropy", "logloss", "nll", "perplexity", "ppl", "divergence", "hinge", "poisson",
     "huber", "logcosh", "deviance", "wer", "cer", "fid", "brier", "fpr", "fnr", "distance",
 })  # fmt: skip
-# Such a part turns the direction of the others.
-_TURNING = frozenset(("neg", "negative", "minus", "inverse", "one"))
+# What may stand behind such a part and does not change what it tells.
+_NEUTRAL = frozenset({
+    "score", "metric", "coef", "coefficient", "mean", "avg", "average", "macro", "micro",
+    "weighted", "class", "top", "k", "at", "rate",
+})  # fmt: skip
+# A part that turns the direction of the others.
+_TURNING = frozenset({"neg", "negative", "minus", "inverse", "inv", "one", "no", "not", "non"})
 
 
 def direction_of(monitor: str, model: Any = None) -> str | None:
     """Returns "max" or "min" for a metric's name in the logs; None where it cannot be told.
 
-    Keras's own metrics know their direction. Otherwise the name tells: "val_head_accuracy".
+    Keras's own metrics know their direction, once they are built. Otherwise the name tells, without
+    that of an output: "val_head_accuracy".
     """
     name = monitor.removeprefix("val_")
     if name == "loss":
         return "min"
+    outputs = sorted(getattr(model, "output_names", None) or [], key=len, reverse=True)
+    own = next((name[len(each) + 1 :] for each in outputs if name.startswith(f"{each}_")), name)
     for metric in metrics_of(model):
         direction = getattr(metric, "_direction", None)
-        if direction in ("up", "down") and _is_named(name, metric.name):
+        if direction in ("up", "down") and metric.name in (name, own):
             return "max" if direction == "up" else "min"
-    parts = re.findall(r"[a-z]+\d?|\d+", name.lower())
-    known = {part for part in parts if part in _LARGER | _SMALLER}
-    known |= {part.rstrip("0123456789") for part in parts} & (_LARGER | _SMALLER)
-    if not known or _TURNING & set(parts):
+    parts = re.findall(r"[a-z]+\d?|\d+", own.lower())
+    if _TURNING & set(parts):
         return None
-    return "min" if known & _SMALLER else "max"
+    for part in reversed(parts):
+        for form in (part, part.rstrip("0123456789")):
+            if form in _LARGER | _SMALLER:
+                return "max" if form in _LARGER else "min"
+        if part not in _NEUTRAL and not part.isdigit():
+            return None
+    return None
 
 
-def _is_named(name: str, metric: str) -> bool:
-    return name == metric or name.endswith(f"_{metric}")
+def metrics_are_built(model: Any) -> bool:
+    """Returns whether all metrics of a model are there: those compiled by name come with a step."""
+    compiled = getattr(model, "_compile_metrics", None)
+    return compiled is None or bool(getattr(compiled, "built", True))
 
 
 def metrics_of(model: Any) -> Iterator[Any]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from keraslr.callbacks._attached import attach, read
 from keraslr.callbacks._clock import EpochClock
-from keraslr.callbacks._direction import direction_of, metrics_of
+from keraslr.callbacks._direction import direction_of, metrics_are_built, metrics_of
 from keraslr.callbacks._fit import arguments_of_fit
 from keraslr.callbacks._following import Following, retrace
 from keraslr.callbacks._groups import Group, chosen_groups, own_optimizers
@@ -245,7 +245,7 @@ class ReduceLROnPlateau(PlateauRule, Following):
                 "one fit must have one ReduceLROnPlateau for each monitor. "
                 f"Received: two with monitor={self.monitor!r}"
             )
-        self._require_mode()
+        self._require_mode(later=True)
         given = arguments_of_fit(self._model) or {}
         self._validation_freq = self.validation_freq or given.get("validation_freq", 1)
         self._said = set()
@@ -299,7 +299,8 @@ class ReduceLROnPlateau(PlateauRule, Following):
                 raise KeyError(
                     f"monitor must be a metric in the logs: {', '.join(sorted(logs)) or 'none'} "
                     "(val_... only where fit validates; where it validates every n epochs, say so: "
-                    f"validation_freq=n). Received: monitor={self.monitor!r}"
+                    "validation_freq=n; a callback that makes the metric stands before this one). "
+                    f"Received: monitor={self.monitor!r}"
                 )
         logs.update(self._rates)
         self._decided, self._batch, self._rates = False, None, {}
@@ -368,8 +369,11 @@ class ReduceLROnPlateau(PlateauRule, Following):
     def _mode(self) -> str | None:
         return direction_of(self.monitor, self._model) if self.mode == "auto" else self.mode
 
-    def _require_mode(self) -> None:
+    def _require_mode(self, *, later: bool = False) -> None:
+        """Sets the mode of the state; `later`: a metric that is not built yet may tell it then."""
         mode = self._mode()
+        if mode is None and later and not metrics_are_built(self._model):
+            return
         if mode is None:
             raise ValueError(
                 'mode must be "min" or "max" for this metric: neither Keras nor its name tells '
@@ -424,7 +428,7 @@ class ReduceLROnPlateau(PlateauRule, Following):
         self._before = (*now, batch + 1)
         more = [now[0] - total, now[1] - weight, steps]
         if more[1] <= 0:  # no running mean: the step reports each batch itself
-            more = [_as_number(logs[self.monitor]) * steps, float(steps), steps]
+            more = [_as_number(logs[self.monitor], self.monitor) * steps, float(steps), steps]
         waiting = read(self.plateau.waiting) + np.array(more)
         decide = waiting[2] >= (self.every or 1)
         for plateau in self._plateaus:
@@ -444,9 +448,10 @@ class ReduceLROnPlateau(PlateauRule, Following):
         self._note_rates()
         if self._epoch < self.start or not self._is_applied():
             return
-        mode = self.plateau.mode
-        metric = self._averaged(_as_number(metric))
-        decided = self.decide(metric, self.plateau.numbers(), mode)
+        # By now Keras has built the metrics, and knows their directions.
+        self._require_mode()
+        metric = self._averaged(_as_number(metric, self.monitor))
+        decided = self.decide(metric, self.plateau.numbers(), self.plateau.mode)
         if decided.is_best and self._best_weights is not None and self._model is not None:
             self._best_weights.best = [read(each) for each in self.model.weights]
         if decided.bad is not None:
@@ -534,9 +539,16 @@ def _rate_of(group: Group, before: int) -> float:
     return float(np.float32(in_doubles(optimizer, step)))
 
 
-def _as_number(metric: Any) -> float:
+def _as_number(metric: Any, monitor: str) -> float:
     """Returns a metric as a number: a tensor too, and an array that holds one number."""
-    return float(np.asarray(metric).item() if getattr(metric, "shape", ()) else metric)
+    values = np.asarray(metric if isinstance(metric, int | float) else read(metric))
+    if values.size != 1 or values.dtype.kind not in "iufb":
+        raise ValueError(
+            "monitor must be a metric with one value; one with a value for each class has an "
+            'argument for their mean, such as F1Score(average="macro"). '
+            f"Received: monitor={monitor!r} with {metric!r}"
+        )
+    return float(values.item())
 
 
 def _mean_metric(model: Any, name: str) -> keras.metrics.Mean | None:

@@ -34,6 +34,8 @@ class Plateau(Attached):
         self.owner: Any = None
         # Before the last reduction: a log that is read after it sees steps of before it, too.
         self.former_scale = 1.0
+        # Whether it comes from a config and no callback has taken it over yet.
+        self.is_read = False
         values = {
             "scale": 1.0, "best": worst(mode), "num_bad_epochs": 0, "cooldown_counter": 0,
             "constant": 0.0, **numbers,
@@ -68,6 +70,7 @@ class Plateau(Attached):
         numbers = {name: float(config[name]) for name in cls.NUMBERS}
         recent = np.array([float(each) for each in config.get("recent", ["nan"])])
         state = cls(str(config["monitor"]), str(config["mode"]), len(recent), **numbers)
+        state.is_read = True
         state.recent.assign(recent)
         state.waiting.assign(np.array(config.get("waiting", [0.0] * 3), float))
         return state

@@ -149,6 +149,17 @@ def save_states_with_constant(optimizer: keras.Optimizer) -> None:
 def adopt_states(group: Group) -> None:
     """Attaches what a file held about an optimizer with a constant rate."""
     rate = group.optimizer._learning_rate
+    if int(read(group.optimizer._iterations)) == 0:
+        # Made from the config of one that was trained, as for the next fold: it begins anew. In a
+        # file the counter stands beside the config.
+        for plateau in plateaus_of(group.optimizer):
+            if plateau.is_read:
+                plateau.reset()
+                plateau.scale.assign(1.0)
+        if isinstance(rate, _KeptRate):
+            rate.states = ()
+    for plateau in plateaus_of(group.optimizer):
+        plateau.is_read = False
     for state in getattr(rate, "states", ()):
         if getattr(group.optimizer, state.attribute, None) is None:
             attach(group, state.attribute, state)
