@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+import keras
+
 # Parts of names that tell. Of several the last one does: "dice_loss", "error_accuracy".
 _LARGER = frozenset({
     "acc", "accuracy", "auc", "auroc", "auprc", "aupr", "aucpr", "precision", "recall",
@@ -54,10 +56,14 @@ def direction_of(monitor: str, model: Any = None) -> str | None:
     return None
 
 
-def metrics_are_built(model: Any) -> bool:
-    """Returns whether all metrics of a model are there: those compiled by name come with a step."""
+def may_be_told_later(monitor: str, model: Any) -> bool:
+    """Returns whether a metric was compiled by its name: Keras makes it in the first step."""
     compiled = getattr(model, "_compile_metrics", None)
-    return compiled is None or bool(getattr(compiled, "built", True))
+    if compiled is None or getattr(compiled, "built", True):
+        return False
+    given = [getattr(compiled, name, None) for name in ("_user_metrics", "_user_weighted_metrics")]
+    names = [each for each in keras.tree.flatten(given) if isinstance(each, str)]
+    return any(monitor.endswith(each) for each in names)
 
 
 def metrics_of(model: Any) -> Iterator[Any]:

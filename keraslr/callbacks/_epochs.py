@@ -16,7 +16,14 @@ from keraslr.callbacks._fit import is_resumed
 from keraslr.callbacks._following import Following
 from keraslr.callbacks._groups import Group
 from keraslr.callbacks._origin import LearningRateWarning
-from keraslr.callbacks._rate import is_constant, planned_rate, scale_of, set_constant, unscaled
+from keraslr.callbacks._rate import (
+    is_constant,
+    is_rate,
+    planned_rate,
+    scale_of,
+    set_constant,
+    unscaled,
+)
 from keraslr.schedules import PerEpoch, Schedule
 from keraslr.schedules._dtypes import FLOAT, INTEGER
 
@@ -113,7 +120,8 @@ class EpochSchedule(Following):
             if not isinstance(each, _Schedule):
                 which = f"schedule[{name!r}]" if isinstance(schedule, Mapping) else "schedule"
                 raise TypeError(
-                    f"{which} must be a schedule, of keraslr or of Keras. "
+                    f"{which} must be a schedule, of keraslr or of Keras; a function of the epoch "
+                    "becomes one with keraslr.LambdaLR(rate, factor, total_iters=epochs). "
                     f"Received: {which}={each!r}"
                 )
             if isinstance(each, PerEpoch):
@@ -131,12 +139,13 @@ class EpochSchedule(Following):
     _schedules: list[Any]
     _batch: int | None
     _told: bool
+    _reset_wanted: bool
     _within: dict[tuple[int, int], np.ndarray]
 
     def _unused(self) -> dict[str, Any]:
         return {
             **super()._unused(), "_states": [], "_schedules": [], "_first": True, "_epoch": 0,
-            "_batch": None, "_within": {}, "_told": False,
+            "_batch": None, "_within": {}, "_told": False, "_at_begin": 0, "_reset_wanted": False,
         }  # fmt: skip
 
     def _attach(self, former: list[Group]) -> None:
@@ -165,6 +174,8 @@ class EpochSchedule(Following):
         if former:
             self._mark()
             self._set(0)
+        elif self._reset_wanted:
+            self.reset()
 
     def _driven(self) -> tuple[list[Group], list[Any]]:
         if not isinstance(self.schedule, dict):
@@ -194,8 +205,8 @@ class EpochSchedule(Following):
         self._follow()
         self._found  # noqa: B018 (under JAX this brings the variables up to date)
         first = self._states[0]
-        # A backup has the rate of another epoch than the last one here.
-        if not (self._first and is_resumed(self._model, epoch)):
+        # Before a fit, files may have been read that have the rate of another epoch.
+        if not self._first and not self.smooth:
             self._say_if_set()
         if self._first:
             self._first = False
@@ -209,6 +220,7 @@ class EpochSchedule(Following):
                 state.offset.assign(offset)
         self._epoch, self._batch = epoch + int(read(first.offset)), None
         self._within = {}
+        self._at_begin = int(read(self._groups[0].optimizer._iterations))
         self._set(0)
 
     def _goes_on(self, epoch: int, ahead: int) -> bool:
@@ -226,16 +238,30 @@ class EpochSchedule(Following):
         """Counts the epoch; see `keras.callbacks.Callback`."""
         self._found  # noqa: B018 (see `on_epoch_begin`)
         steps = (self.params or {}).get("steps") or self._batch or 0
+        rise = int(read(self._groups[0].optimizer._iterations)) - self._at_begin
+        if 0 < rise < steps:
+            steps = rise  # the last of the executions of several steps was one of fewer
         for state in self._states:
             state.trained.assign(self._epoch + 1)
             state.steps.assign(steps)
+
+    def reset(self) -> None:
+        """Begins with the schedule's first epoch again, for other data or the next fold.
+
+        Without it a `fit` that counts its epochs from 0 goes on where the last one ended. Before
+        the first `fit` of the callback it takes effect when that begins.
+        """
+        self._reset_wanted = not self._states
+        for state in self._states:
+            state.trained.assign(0)
+            state.offset.assign(0)
 
     def _say_if_set(self) -> None:
         """Says that other code has set a rate, which is about to be set again."""
         for group, state in zip(self._groups, self._states, strict=True):
             now = float(read(group.optimizer._learning_rate))
             own = state.planned * scale_of(group.optimizer)
-            if not (self._told or math.isnan(own) or np.isclose(now, own, rtol=1e-3)):
+            if not self._told and not math.isnan(own) and not is_rate(group.optimizer, own):
                 self._told = True
                 warnings.warn(
                     f"other code, such as a callback of Keras, has set the rate of {group.owner} "

@@ -111,6 +111,8 @@ def _parts(model: Any, optimizer: keras.Optimizer, prefix: str, owner: str) -> l
     inner = getattr(optimizer, "inner_optimizer", optimizer)
     owner = "model.optimizer" if owner == "optimizer" else owner
     if getattr(inner, "optimizers", None) is None:
+        if type(inner).learning_rate is not keras.optimizers.Optimizer.learning_rate:
+            return _parts(model, _wrapped_by(inner), prefix, owner)
         return [Group(prefix, inner, () if inner is optimizer else (optimizer,), owner)]
     if not inner.optimizers and getattr(model, "built", False):
         # A function chooses the optimizers, once it knows the variables.
@@ -127,6 +129,18 @@ def _parts(model: Any, optimizer: keras.Optimizer, prefix: str, owner: str) -> l
         Group(f"{name}{each.name}", each, around, each.name)
         for each in optimizers_in(optimizer, known)
     ]
+
+
+def _wrapped_by(optimizer: keras.Optimizer) -> keras.Optimizer:
+    """Returns the optimizer inside one whose rate is a property of its own: its rate is set."""
+    inside = [each for each in vars(optimizer).values() if isinstance(each, keras.Optimizer)]
+    if len(inside) != 1:
+        raise ValueError(
+            "optimizer must be given where an optimizer has a learning_rate property of its own: "
+            "name the one inside it whose rate is applied. "
+            f"Received: {type(optimizer).__name__}"
+        )
+    return inside[0]
 
 
 def _with_names(groups: list[Group], optimizer: Any) -> list[Group]:

@@ -19,7 +19,7 @@ from keraslr.callbacks._fit import steps_done
 from keraslr.callbacks._following import Following, retrace
 from keraslr.callbacks._groups import Group
 from keraslr.callbacks._origin import LearningRateWarning, Origin
-from keraslr.callbacks._rate import planned_rate, plateaus_of, scales_of, unscaled
+from keraslr.callbacks._rate import coarseness, planned_rate, plateaus_of, scales_of, unscaled
 from keraslr.callbacks._recorder import Recorder, record_with
 from keraslr.schedules import Schedule
 
@@ -32,8 +32,8 @@ _HELD, _SEVERAL = 256, 32
 
 _ACCUMULATION = (
     "with gradient_accumulation_steps={every} there is one update for {every} batches, but Keras's "
-    "optimizers count batches and so take the schedule {every} times too fast; stretch it by that "
-    "factor"
+    "optimizers count batches and so take the schedule {every} times too fast; stretch it by "
+    "schedule.per_epoch({every})"
 )
 _ITERATIONS = (
     "the optimizer's counter stands at {clock}, where this training would have it at {expected} (a "
@@ -228,6 +228,9 @@ class LearningRateLogger(Following):
         steps = self._steps_of_epoch
         if steps is None or clock == 0 or self._steps or has_own_step(self._model):
             return clock // every
+        if epoch == 0 and clock % steps == 0 and counts_epochs_of(optimizer, steps):
+            # A fit that counts its epochs from 0 goes on where another one ended.
+            return clock // every
         return (epoch * int(steps) + steps_done(self._model, epoch)) // every
 
     def _interrupted(self, group: Group, epoch: int, count: int) -> bool:
@@ -242,11 +245,11 @@ class LearningRateLogger(Following):
     def _compare(self, log: _Log, new: _New) -> None:
         if new.missing:
             self._tell("several", _MISSING.format(missing=new.missing, owner=log.group.owner))
-        if log.parted or close(new.applied, new.planned):
+        if log.parted or log.close(new.applied, new.planned):
             return
         log.parted = True  # looking for the cause once an epoch is enough
         first = next(
-            i for i in range(len(new.applied)) if not close(new.applied[i], new.planned[i])
+            i for i in range(len(new.applied)) if not log.close(new.applied[i], new.planned[i])
         )
         applied, planned = new.applied[first], new.planned[first]
         clock, update = int(new.clocks[first]), int(new.updates[first])
@@ -299,19 +302,19 @@ class LearningRateLogger(Following):
             (
                 each
                 for each in (now, *before)
-                if close(applied, at_clock * math.prod(each.values()))
+                if log.close(applied, at_clock * math.prod(each.values()))
             ),
             None,
         )
         if scales is not None:
             every = optimizer.gradient_accumulation_steps or 1
-            if every > 1 and not close(at_clock, planned):
+            if every > 1 and not log.close(at_clock, planned):
                 yield "accumulation", _ACCUMULATION.format(every=every)
             # Counter at which a run without a checkpoint makes this update.
             expected = (update + 1) * every - 1
             if (
                 clock != expected
-                and not close(at_clock, planned)
+                and not log.close(at_clock, planned)
                 and not EpochClock.of(log.group, self._model).said
             ):
                 yield "iterations", _ITERATIONS.format(clock=clock, expected=expected)
@@ -323,7 +326,7 @@ class LearningRateLogger(Following):
         if isinstance(optimizer._learning_rate, keras.optimizers.schedules.LearningRateSchedule):
             present = optimizer._learning_rate(clock)
         present = float(read(present))
-        if close(applied, present):
+        if log.close(applied, present):
             yield "set", _SET
         else:
             yield "compiled", _COMPILED.format(present=present)
@@ -346,7 +349,12 @@ class _Log:
     def __init__(self, group: Group, plan: _Plan) -> None:
         self.group, self.plan = group, plan
         self.seen = 0
+        self._tolerance = max(_RELATIVE, coarseness(group.optimizer))
         self.clear()
+
+    def close(self, one: Any, other: Any) -> bool:
+        """Returns whether two rates are one, but for rounding."""
+        return np.allclose(one, other, rtol=self._tolerance, atol=_ABSOLUTE, equal_nan=True)
 
     def clear(self) -> None:
         """Begins an epoch."""
@@ -369,7 +377,10 @@ class _Log:
         missing = now - self.seen - len(applied)
         updates = int(read(self.recorder.start)) + np.arange(now - len(applied), now)
         self.seen = now
-        rates = self.plan.values(updates) if planned is None else np.full(len(updates), planned)
+        ticks, every = updates, self.optimizer.gradient_accumulation_steps or 1
+        if every > 1 and counts_epochs_of(self.optimizer):
+            ticks = (updates + 1) * every - 1  # it counts batches, as Keras does
+        rates = self.plan.values(ticks) if planned is None else np.full(len(updates), planned)
         self.applied += [float(str(rate)) for rate in applied]
         self.planned += [float(str(rate)) for rate in rates.astype(np.float32)]
         return _New(applied, rates, clocks, updates, missing)
@@ -418,7 +429,3 @@ class _Plan:
             assert isinstance(self._schedule, Schedule)
             self._chunk, self._rates = chunk, self._schedule.values(_CHUNK, chunk * _CHUNK)
         return self._rates[place]
-
-
-def close(a: Any, b: Any) -> bool:
-    return np.allclose(a, b, rtol=_RELATIVE, atol=_ABSOLUTE, equal_nan=True)

@@ -12,7 +12,7 @@ import numpy as np
 
 from keraslr.callbacks._attached import attach, read
 from keraslr.callbacks._clock import EpochClock
-from keraslr.callbacks._direction import direction_of, metrics_are_built, metrics_of
+from keraslr.callbacks._direction import direction_of, may_be_told_later, metrics_of
 from keraslr.callbacks._fit import arguments_of_fit
 from keraslr.callbacks._following import Following, retrace
 from keraslr.callbacks._groups import Group, chosen_groups, own_optimizers
@@ -39,6 +39,15 @@ _COMPILED = (
     "the model was compiled in the midst of fit: ReduceLROnPlateau (monitor={monitor!r}) goes on "
     "with its counts on the new optimizer, and multiplies its rate by {scale:g}; to begin anew, "
     "call its reset(scale=True)"
+)
+_BACKED_UP = (
+    "BackupAndRestore stands before ReduceLROnPlateau (monitor={monitor!r}) in the list of "
+    "callbacks, and the metric is known only at the epoch's end, so that a backup holds the epoch "
+    "without its decision: put BackupAndRestore last"
+)
+_NO_BEST = (
+    "restore_best has no weights of the best {monitor} to bring back: a .keras file and a "
+    "TensorFlow checkpoint do not hold them. The weights stay as they are"
 )
 _NO_EFFECT = (
     "ReduceLROnPlateau has no effect: the training step was compiled before the callback was "
@@ -219,10 +228,11 @@ class ReduceLROnPlateau(PlateauRule, Following):
             name = f"best_weights_{attribute_of(self.monitor)}"
             self._best_weights = getattr(first.optimizer, name, None) or BestWeights()
             attach(first, name, self._best_weights)
-        if former:
-            scale = float(read(self._plateaus[0].scale))
+        kept = self.plateau.numbers() if former else {}
+        if kept and (kept["scale"] != 1.0 or math.isfinite(kept["best"])):
+            scale = kept["scale"]
             self._warn(_COMPILED.format(monitor=self.monitor, scale=scale))
-        elif self._reset_wanted is not None:
+        elif not former and self._reset_wanted is not None:
             self.reset(scale=self._reset_wanted)
 
     def _new_state(self, group: Group, former: Plateau | None) -> Plateau:
@@ -294,6 +304,7 @@ class ReduceLROnPlateau(PlateauRule, Following):
         self._note_rates()
         if self.every is None and not self._decided:
             if self.monitor in logs:
+                self._say_if_backed_up()
                 self._decide(logs[self.monitor])
             elif self._expected(epoch):
                 raise KeyError(
@@ -304,6 +315,15 @@ class ReduceLROnPlateau(PlateauRule, Following):
                 )
         logs.update(self._rates)
         self._decided, self._batch, self._rates = False, None, {}
+
+    def _say_if_backed_up(self) -> None:
+        """Says that a backup of this epoch was made before its decision."""
+        given = (arguments_of_fit(self._model) or {}).get("callbacks")
+        for each in getattr(given, "callbacks", given if isinstance(given, list) else []):
+            if each is self:
+                return
+            if isinstance(each, keras.callbacks.BackupAndRestore):
+                self._warn(_BACKED_UP.format(monitor=self.monitor))
 
     def step(self, metric: Any) -> None:
         """Applies the rule once, as `scheduler.step(metric)` does in a loop of PyTorch.
@@ -372,7 +392,7 @@ class ReduceLROnPlateau(PlateauRule, Following):
     def _require_mode(self, *, later: bool = False) -> None:
         """Sets the mode of the state; `later`: a metric that is not built yet may tell it then."""
         mode = self._mode()
-        if mode is None and later and not metrics_are_built(self._model):
+        if mode is None and later and may_be_told_later(self.monitor, self._model):
             return
         if mode is None:
             raise ValueError(
@@ -491,7 +511,9 @@ class ReduceLROnPlateau(PlateauRule, Following):
                         f"\nEpoch {self._epoch + 1}: learning rate{of} from {old:g} to {new:g}, "
                         f"since {self.monitor} has not been better than {best:g} for {bad} epochs."
                     )
-        if self._best_weights is not None and self._best_weights.best:
+        if self._best_weights is not None and not self._best_weights.best:
+            self._warn(_NO_BEST.format(monitor=self.monitor))
+        elif self._best_weights is not None:
             for variable, value in zip(self.model.weights, self._best_weights.best, strict=True):
                 variable.assign(value)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
+import keras
+
 from keraslr._parameters import MAX_TICKS, Choice, Flag, Number, Optional
 
 # What the callbacks of Keras and of others call an argument, and what it is here.
@@ -62,6 +64,16 @@ class PlateauRule:
         **others: Any,
     ) -> None:
         _refuse(others)
+        if isinstance(monitor, keras.optimizers.Optimizer):
+            raise TypeError(
+                "monitor must be the name of a metric; an optimizer is optimizer=..., which fit "
+                f"does not need. Received: monitor={type(monitor).__name__}"
+            )
+        if isinstance(mode, float):
+            raise TypeError(
+                'mode must be one of "auto", "min", "max": Keras\'s second argument is '
+                f"factor={mode!r} here. Received: mode={mode!r}"
+            )
         if not isinstance(monitor, str) or not monitor:
             raise TypeError(f"monitor must be the name of a metric. Received: monitor={monitor!r}")
         if monitor in ("min", "max", "auto"):

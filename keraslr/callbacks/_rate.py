@@ -221,14 +221,24 @@ def settle(optimizer: keras.Optimizer) -> None:
     plateaus = plateaus_of(optimizer)
     if not plateaus or not is_constant(optimizer):
         return
-    variable = optimizer._learning_rate
-    expected = float(read(plateaus[0].constant)) * _product(plateaus)
-    # Rounded to the type of the variable, and under JAX at each reduction as well.
-    close = _COARSE.get(keras.backend.standardize_dtype(variable.dtype), 5e-7)
-    if not np.isclose(float(read(variable)), expected, rtol=close, atol=0):
+    if not is_rate(optimizer, float(read(plateaus[0].constant)) * _product(plateaus)):
         for plateau in plateaus:
-            plateau.constant.assign(_as_written(variable))
+            plateau.constant.assign(_as_written(optimizer._learning_rate))
             plateau.scale.assign(1.0)
+
+
+def is_rate(optimizer: keras.Optimizer, rate: float) -> bool:
+    """Returns whether a constant rate is this one, rounded to the type of its variable."""
+    # Under JAX at each reduction as well.
+    return bool(np.isclose(float(read(optimizer._learning_rate)), rate, coarseness(optimizer), 0))
+
+
+def coarseness(optimizer: keras.Optimizer) -> float:
+    """Returns the fraction by which a rate may differ from a number through rounding."""
+    kind = keras.config.floatx()
+    if is_constant(optimizer):
+        kind = keras.backend.standardize_dtype(optimizer._learning_rate.dtype)
+    return _COARSE.get(kind, 5e-7)
 
 
 def unscaled(optimizer: keras.Optimizer) -> float:
