@@ -113,6 +113,10 @@ class BackupAndRestore(keras.callbacks.BackupAndRestore):
             default = keras.callbacks.Callback().on_train_batch_end
             self.on_train_batch_end = default  # type: ignore[method-assign]
 
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy belongs to no fit: the data of one that was interrupted cannot be copied.
+        return {**self.__dict__, "_model": None, "_data": None, "_resumed": None}
+
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Restores the newest backup that is whole, if there is one."""
         self._data = epoch_iterator_of_fit(self.model)

@@ -212,7 +212,7 @@ def _unmatched(group: Group, model: Any) -> str | None:
 
 
 def _counted(steps: int | None) -> str:
-    return "1 step" if steps == 1 else f"{steps} steps"
+    return "one step" if steps == 1 else f"{steps} steps"
 
 
 def has_own_step(model: Any) -> bool:

@@ -563,7 +563,8 @@ def _rate_of(group: Group, before: int) -> float:
 
 def _as_number(metric: Any, monitor: str) -> float:
     """Returns a metric as a number: a tensor too, and an array that holds one number."""
-    values = np.asarray(metric if isinstance(metric, int | float) else read(metric))
+    is_tensor = keras.ops.is_tensor(metric) or isinstance(metric, keras.Variable)
+    values = read(metric) if is_tensor else np.asarray(metric)
     if values.size != 1 or values.dtype.kind not in "iufb":
         raise ValueError(
             "monitor must be a metric with one value; one with a value for each class has an "
