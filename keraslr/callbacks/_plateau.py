@@ -507,9 +507,11 @@ class ReduceLROnPlateau(PlateauRule, Following):
                     self._warn(_NO_EFFECT)
                 if self.verbose:
                     of = f" of {group.name}" if group.name else ""
+                    what = "epoch" if self.every is None else "decision"
+                    count = f"{bad:g} {what}{'' if bad == 1 else 's'}"
                     print(
                         f"\nEpoch {self._epoch + 1}: learning rate{of} from {old:g} to {new:g}, "
-                        f"since {self.monitor} has not been better than {best:g} for {bad} epochs."
+                        f"since {self.monitor} has not been better than {best:g} for {count}."
                     )
         if self._best_weights is not None and not self._best_weights.best:
             self._warn(_NO_BEST.format(monitor=self.monitor))
