@@ -171,16 +171,16 @@ class TestResumedRun:
     @pytest.mark.parametrize("kind", [kind for kind in DATA if kind != "arrays"])
     def test_equals_the_uninterrupted_one(self, tmp_path, kind, capsys):
         data, whole, killed = DATA[kind], network(), Copy(tmp_path / "run", 1, 4)
-        history = train(whole, killed.folder, data(), killed, save_freq=2)
+        history = train(whole, killed.folder, data(), killed, save_freq=4)
         resumed, batches = network(), Batches()
         capsys.readouterr()
-        again = train(resumed, killed.copy, data(), batches, save_freq=2)
+        again = train(resumed, killed.copy, data(), batches, save_freq=4)
         assert_same(resumed, whole)
         steps = data().get("steps_per_epoch", STEPS)
-        done = (steps + 4) // 2 * 2
+        done = (steps + 4) // 4 * 4
         begin = done - steps
         assert capsys.readouterr().out == (
-            f"Resuming from {killed.copy}/backup-{done // 2:08d}: epoch 2, step {begin + 1}; "
+            f"Resuming from {killed.copy}/backup-{done // 4:08d}: epoch 2, step {begin + 1}; "
             f"the optimizer has done {done} steps.\n"
         )
         assert batches.begun == batches.ended == [*range(begin, steps), *range(steps)]
@@ -206,7 +206,7 @@ class TestResumedRun:
         history = train(whole, killed.folder, data(), killed, save_freq=1)
         with pytest.raises(ValueError, match=r"steps_per_execution must divide .* the epoch, 2"):
             train(network(steps_per_execution=3), killed.copy, data())
-        again = train(resumed, killed.copy, data(), save_freq=1)
+        again = train(resumed, killed.copy, data(), save_freq=4)
         assert_same(resumed, whole)
         assert again["loss"] == history["loss"][1:]
 
@@ -526,8 +526,8 @@ def test_every_optimizer_is_restored(tmp_path, kind):
 
     whole, resumed = (OPTIMIZERS[kind]() for _ in range(2))
     killed, batches = Copy(tmp_path / "run", 1, 5), Batches()
-    fit(whole, BackupAndRestore(killed.folder, 2), killed)
-    fit(resumed, BackupAndRestore(killed.copy, 2), batches)
+    fit(whole, BackupAndRestore(killed.folder, 5), killed)
+    fit(resumed, BackupAndRestore(killed.copy, 5), batches)
     assert batches.begun == [4, 5]
     for ours, theirs in zip(resumed.get_weights(), whole.get_weights(), strict=True):
         np.testing.assert_array_equal(ours, theirs)
