@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 
 import keras
 import killed_backup
@@ -125,8 +126,8 @@ def train(model, folder, data, *callbacks, save_freq="epoch", **arguments):
     rule = ReduceLROnPlateau("loss", patience=0, threshold=0.5)
     backup = BackupAndRestore(folder, save_freq)
     return model.fit(
-        epochs=EPOCHS, verbose=0, callbacks=[backup, logger, rule, *callbacks],
-        **{**data, **arguments},
+        verbose=0, callbacks=[backup, logger, rule, *callbacks],
+        **{"epochs": EPOCHS, **data, **arguments},
     ).history  # fmt: skip
 
 
@@ -143,16 +144,16 @@ def assert_same(resumed, whole):
 
 @pytest.fixture(scope="module")
 def two_backups(tmp_path_factory):
-    """A folder with the backups of two epochs."""
-    folder = tmp_path_factory.mktemp("backups")
+    """A folder with the backups of two epochs, and the model that was trained in them."""
+    folder, model = tmp_path_factory.mktemp("backups"), network()
     backup = BackupAndRestore(folder, delete_checkpoint=False)
-    network().fit(**DATA["arrays"](), epochs=2, verbose=0, callbacks=[backup])
-    return folder
+    model.fit(**DATA["arrays"](), epochs=2, verbose=0, callbacks=[backup])
+    return folder, model
 
 
 @pytest.fixture
 def folder(two_backups, tmp_path):
-    return shutil.copytree(two_backups, tmp_path / "copy")
+    return shutil.copytree(two_backups[0], tmp_path / "copy")
 
 
 # That the rule has reduced the rate is what it is there for.
@@ -168,19 +169,20 @@ other_epochs = pytest.mark.filterwarnings(
 class TestResumedRun:
     """It has the weights, counters, rates and means of a run that was not interrupted."""
 
-    @pytest.mark.parametrize("kind", DATA)
+    # Arrays that are not shuffled are in the tests of validation and of several steps.
+    @pytest.mark.parametrize("kind", [kind for kind in DATA if kind != "arrays"])
     def test_equals_the_uninterrupted_one(self, tmp_path, kind, capsys):
         data, whole, killed = DATA[kind], network(), Copy(tmp_path / "run", 1, 4)
-        history = train(whole, killed.folder, data(), killed, save_freq=2)
+        history = train(whole, killed.folder, data(), killed, save_freq=4)
         resumed, batches = network(), Batches()
         capsys.readouterr()
-        again = train(resumed, killed.copy, data(), batches, save_freq=2)
+        again = train(resumed, killed.copy, data(), batches, save_freq=4)
         assert_same(resumed, whole)
         steps = data().get("steps_per_epoch", STEPS)
-        done = (steps + 4) // 2 * 2
+        done = (steps + 4) // 4 * 4
         begin = done - steps
         assert capsys.readouterr().out == (
-            f"Resuming from {killed.copy}/backup-{done // 2:08d}: epoch 2, step {begin + 1}; "
+            f"Resuming from {killed.copy}/backup-{done // 4:08d}: epoch 2, step {begin + 1}; "
             f"the optimizer has done {done} steps.\n"
         )
         assert batches.begun == batches.ended == [*range(begin, steps), *range(steps)]
@@ -192,9 +194,9 @@ class TestResumedRun:
 
     @pytest.mark.parametrize("kind", ["arrays, shuffled", "tf.data, one stream"])
     def test_equals_it_from_the_end_of_an_epoch(self, tmp_path, kind):
-        data, whole, killed = DATA[kind], network(), Copy(tmp_path / "run", 1, 3)
+        data, whole, killed = DATA[kind], network(**EAGERLY), Copy(tmp_path / "run", 1, 3)
         history = train(whole, killed.folder, data(), killed)
-        resumed = network()
+        resumed = network(**EAGERLY)
         again = train(resumed, killed.copy, data())
         assert_same(resumed, whole)
         assert again["loss"] == history["loss"][1:]
@@ -206,16 +208,16 @@ class TestResumedRun:
         history = train(whole, killed.folder, data(), killed, save_freq=1)
         with pytest.raises(ValueError, match=r"steps_per_execution must divide .* the epoch, 2"):
             train(network(steps_per_execution=3), killed.copy, data())
-        again = train(resumed, killed.copy, data(), save_freq=1)
+        again = train(resumed, killed.copy, data(), save_freq=4)
         assert_same(resumed, whole)
         assert again["loss"] == history["loss"][1:]
 
     def test_decides_once_on_an_epoch_that_was_cut_in_its_validation(self, tmp_path):
         """The backup that is due after the last batch is written when the epoch has ended."""
         data = {**DATA["arrays"](), "validation_data": (X, Y)}
-        whole, killed = network(), Copy(tmp_path / "run", 1, None)
+        whole, killed = network(**EAGERLY), Copy(tmp_path / "run", 1, None)
         train(whole, killed.folder, data, killed, save_freq=3)
-        resumed, batches = network(), Batches()
+        resumed, batches = network(**EAGERLY), Batches()
         train(resumed, killed.copy, data, batches, save_freq=3)
         assert batches.begun[:3] == [3, 4, 5]
         assert_same(resumed, whole)
@@ -236,7 +238,7 @@ class TestResumedRun:
 
     def test_does_not_change_where_the_next_fit_begins(self, folder):
         backup, batches = BackupAndRestore(folder), Batches()
-        model = network()
+        model = network(**EAGERLY)
         model.fit(**DATA["arrays"](), epochs=3, verbose=0, callbacks=[backup])
         model.fit(**DATA["arrays"](), epochs=1, verbose=0, callbacks=[batches])
         assert batches.begun == [*range(STEPS)]
@@ -269,7 +271,7 @@ def test_without_a_known_order_it_warns_and_does_the_right_number_of_steps(tmp_p
     data, why = UNKNOWN[kind]
     first = DATA["arrays"] if kind == "other" else data
     killed = Copy(tmp_path / "run", 1, 4)
-    train(network(**EAGERLY), killed.folder, first(), killed, save_freq=4)
+    train(network(**EAGERLY), killed.folder, first(), killed, save_freq=4, epochs=2)
     resumed, batches = network(**EAGERLY), Batches()
     with pytest.warns(BackupWarning, match=rf"is of epoch 2, step 3, and the order .*{why}"):
         history = train(resumed, killed.copy, data(), batches, save_freq=4)
@@ -291,9 +293,9 @@ def test_arrays_that_tensorflow_shuffles_without_a_seed_are_of_unknown_order(tmp
         return model
 
     killed = Copy(tmp_path / "run", 1, 4)
-    train(unseeded(), killed.folder, data_arrays(), killed, save_freq=4)
+    train(unseeded(), killed.folder, data_arrays(), killed, save_freq=4, epochs=2)
     with pytest.warns(BackupWarning, match=r"TensorFlow has shuffled .*Use shuffle=False, a seed"):
-        train(unseeded(), killed.copy, data_arrays(), save_freq=4)
+        train(unseeded(), killed.copy, data_arrays(), save_freq=4, epochs=2)
 
 
 def restored(folder, model=None):
@@ -355,7 +357,7 @@ class TestDamagedBackup:
         (folder / "backup-00000002" / "state.npz").write_bytes(b"")
         backup = BackupAndRestore(folder, delete_checkpoint=False)
         with pytest.warns(BackupWarning):
-            network().fit(**DATA["arrays"](), epochs=2, verbose=0, callbacks=[backup])
+            network(**EAGERLY).fit(**DATA["arrays"](), epochs=2, verbose=0, callbacks=[backup])
         assert sorted(os.listdir(folder)) == ["backup-00000001", "backup-00000003"]
 
     def test_a_failed_write_names_the_folder_and_leaves_those_before(self, folder, monkeypatch):
@@ -385,21 +387,21 @@ class TestFolder:
         (tmp_path / ".writing-killed").mkdir()
         (tmp_path / "mine.txt").write_text("")
         backup = BackupAndRestore(tmp_path, double_checkpoint=kept, delete_checkpoint=False)
-        network(**EAGERLY).fit(**data_arrays(), epochs=EPOCHS, verbose=0, callbacks=[backup])
+        network(**EAGERLY).fit(X, Y, STEPS * BATCH, EPOCHS, verbose=0, callbacks=[backup])
         found = sorted(os.listdir(tmp_path))
         assert found == [*(f"backup-{number:08d}" for number in names), "mine.txt"]
 
     def test_only_backups_are_removed_at_the_end(self, tmp_path):
         (tmp_path / "mine.txt").write_text("")
-        network(**EAGERLY).fit(**data_arrays(), verbose=0, callbacks=[BackupAndRestore(tmp_path)])
+        backup = BackupAndRestore(tmp_path)
+        network(**EAGERLY).fit(X, Y, STEPS * BATCH, verbose=0, callbacks=[backup])
         assert os.listdir(tmp_path) == ["mine.txt"]
 
-    def test_its_weights_can_be_loaded_by_hand(self, tmp_path):
-        model, other = network(), network()
-        backup = BackupAndRestore(tmp_path, delete_checkpoint=False)
-        model.fit(**data_arrays(), verbose=0, callbacks=[backup])
+    def test_its_weights_can_be_loaded_by_hand(self, two_backups):
+        folder, model = two_backups
+        other = network()
         other.optimizer.build(other.trainable_variables)
-        other.load_weights(tmp_path / "backup-00000001" / "model.weights.h5")
+        other.load_weights(folder / "backup-00000002" / "model.weights.h5")
         assert_same(other, model)
 
 
@@ -439,7 +441,7 @@ class TestRefused:
     def test_other_data_than_those_of_the_backup(self, tmp_path):
         killed = Copy(tmp_path / "run", 0, 5)
         backup = BackupAndRestore(killed.folder, 4)
-        network().fit(**DATA["arrays"](), verbose=0, callbacks=[backup, killed])
+        network(**EAGERLY).fit(**DATA["arrays"](), verbose=0, callbacks=[backup, killed])
         few = {"x": X[:12], "y": Y[:12], "batch_size": BATCH, "shuffle": False}
         with pytest.raises(ValueError, match=r"has trained 4 batches.* Give fit the same data"):
             network().fit(**few, verbose=0, callbacks=[BackupAndRestore(killed.copy, 4)])
@@ -522,13 +524,13 @@ if BACKEND == "tensorflow":
 @pytest.mark.parametrize("kind", OPTIMIZERS)
 def test_every_optimizer_is_restored(tmp_path, kind):
     def fit(model, *callbacks):
-        model.fit(**DATA["arrays"](), epochs=3, verbose=0, callbacks=[*callbacks])
+        model.fit(**DATA["arrays"](), epochs=2, verbose=0, callbacks=[*callbacks])
 
     whole, resumed = (OPTIMIZERS[kind]() for _ in range(2))
     killed, batches = Copy(tmp_path / "run", 1, 5), Batches()
-    fit(whole, BackupAndRestore(killed.folder, 2), killed)
-    fit(resumed, BackupAndRestore(killed.copy, 2), batches)
-    assert batches.begun[:3] == [4, 5, 0]
+    fit(whole, BackupAndRestore(killed.folder, 5), killed)
+    fit(resumed, BackupAndRestore(killed.copy, 5), batches)
+    assert batches.begun == [4, 5]
     for ours, theirs in zip(resumed.get_weights(), whole.get_weights(), strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
@@ -540,7 +542,7 @@ def test_the_arguments_of_fit_are_known_to_its_callbacks():
         def on_epoch_begin(self, epoch, logs=None):
             seen.append(arguments_of_fit(self.model))
 
-    model = network()
+    model = network(**EAGERLY)
     model.fit(
         **data_arrays(), verbose=0, callbacks=[Ask()], validation_data=(X, Y), validation_freq=3
     )
@@ -554,15 +556,51 @@ def test_the_arguments_of_fit_are_known_to_its_callbacks():
 
 
 @pytest.fixture(scope="module")
-def whole():
+def run_of_keras(tmp_path_factory):
+    """A model trained with Keras's own backups, and a folder with two states of these.
+
+    "second" is of two epochs, with those of the first; "between" has new weights in the third
+    epoch, and the metadata of the second, which are opened next.
+    """
+    folder, copies = tmp_path_factory.mktemp("run") / "now", tmp_path_factory.mktemp("keras")
     model = killed_backup.network()
-    killed_backup.train(model)
+    file_utils = sys.modules["keras.src.callbacks.backup_and_restore"].file_utils
+    opened = file_utils.File
+
+    def copying(path, *arguments):
+        if model.optimizer.iterations == 3 * killed_backup.STEPS:
+            shutil.copytree(folder, copies / "between", ignore=shutil.ignore_patterns("*.bkp"))
+        return opened(path, *arguments)
+
+    class Second(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 2:
+                shutil.copytree(folder, copies / "second")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(file_utils, "File", copying)
+        backup = keras.callbacks.BackupAndRestore(folder, double_checkpoint=True)
+        killed_backup.train(model, backup, Second())
+    return model, copies
+
+
+@pytest.fixture
+def whole(run_of_keras):
+    """The model of a run that was not interrupted."""
+    return run_of_keras[0]
+
+
+@pytest.fixture
+def copies(run_of_keras, tmp_path):
+    return shutil.copytree(run_of_keras[1], tmp_path / "keras")
+
+
+def begun_by_keras(folder):
+    """Returns a model as `fit` has it when Keras's own callback has begun."""
+    model, backup = killed_backup.network(), keras.callbacks.BackupAndRestore(folder)
+    backup.set_model(model)
+    backup.on_train_begin()
     return model
-
-
-def killed_run(folder, kind, place):
-    Program(killed_backup.__file__, folder, kind, place).finished(status=-9)
-    return killed_backup.network()
 
 
 @on_tensorflow
@@ -586,70 +624,57 @@ class TestKilledWhileItWrites:
         assert any(".writing-" in name for each in found for name in each["left"])
         assert any(".removing-" in name for each in found for name in each["left"])
 
-    @pytest.mark.parametrize(("place", "first"), [("weights", 3), ("renamed", 4)])
-    def test_resumes_from_the_one_before(self, tmp_path, whole, place, first, capsys):
-        model = killed_run(tmp_path, "keraslr", place)
+    def test_resumes_from_the_one_before(self, tmp_path, whole, capsys):
+        Program(killed_backup.__file__, tmp_path, "training").finished(status=-9)
         left = sorted(each.partition("-")[0] for each in os.listdir(tmp_path))
-        assert left == [*([".writing"] if place == "weights" else ["backup"]), "backup", "backup"]
-        history = killed_backup.train(model, BackupAndRestore(tmp_path, delete_checkpoint=False))
-        steps = (first - 1) * killed_backup.STEPS
+        assert left == [".writing", "backup", "backup"]
+        model, backup = killed_backup.network(), BackupAndRestore(tmp_path, delete_checkpoint=False)
+        history = killed_backup.train(model, backup)
         out = capsys.readouterr().out
-        assert f": epoch {first}, step 1; the optimizer has done {steps} steps." in out
-        assert len(history.epoch) == killed_backup.EPOCHS - first + 1
+        assert f": epoch 3, step 1; the optimizer has done {2 * killed_backup.STEPS} steps." in out
+        assert len(history.epoch) == killed_backup.EPOCHS - 2
         assert_same(model, whole)
         assert sorted(os.listdir(tmp_path)) == ["backup-00000004", "backup-00000005"]
 
-    def test_keras_loses_the_run_in_the_midst_of_its_weights(self, tmp_path, whole):
-        model = killed_run(tmp_path, "keras", "weights")
+
+@on_tensorflow
+class TestBackupOfKeras:
+    def test_it_loses_the_run_in_a_kill_in_the_midst_of_its_weights(self, copies, whole):
+        folder = copies / "between"
+        weights = folder / "latest.weights.h5"
+        weights.write_bytes(weights.read_bytes()[: weights.stat().st_size // 2])
         with pytest.raises(OSError, match=r"[Uu]nable to"):
-            killed_backup.train(model, keras.callbacks.BackupAndRestore(tmp_path))
+            begun_by_keras(folder)
         model = killed_backup.network()
         told = "latest.weights.h5 is damaged: it cannot be read .*epoch 3, step 1.* begins anew"
         with pytest.warns(BackupWarning, match=told):
-            killed_backup.train(model, BackupAndRestore(tmp_path))
+            killed_backup.train(model, BackupAndRestore(folder))
         assert_same(model, whole)
-        assert not tmp_path.exists()
+        assert not folder.exists()
 
-    def test_keras_loses_the_run_in_the_midst_of_its_second_file(self, tmp_path):
-        model = killed_run(tmp_path, "keras", "metadata")
-        with pytest.raises(json.JSONDecodeError):
-            killed_backup.train(model, keras.callbacks.BackupAndRestore(tmp_path))
-
-    def test_keras_trains_an_epoch_twice_between_its_files(self, tmp_path, whole, capsys):
-        model = killed_run(tmp_path / "keras", "keras", "between")
-        shutil.copytree(tmp_path / "keras", tmp_path / "ours")
-        killed_backup.train(model, keras.callbacks.BackupAndRestore(tmp_path / "keras"))
-        assert (
-            int(model.optimizer.iterations) == int(whole.optimizer.iterations) + killed_backup.STEPS
-        )
+    def test_it_trains_an_epoch_twice_after_a_kill_between_its_files(self, copies, whole):
+        model = begun_by_keras(copies / "between")
+        assert (int(model.optimizer.iterations), model._initial_epoch) == (12, 2)
         model = killed_backup.network()
         told = "has weights of 12 steps, one epoch more .* Training resumes at epoch 4"
         with pytest.warns(BackupWarning, match=told):
-            killed_backup.train(model, BackupAndRestore(tmp_path / "ours"))
+            killed_backup.train(model, BackupAndRestore(copies / "between"))
         assert_same(model, whole)
 
+    def test_is_read(self, copies, whole, capsys):
+        model = killed_backup.network()
+        killed_backup.train(model, BackupAndRestore(copies / "second"))
+        said = "latest.weights.h5: epoch 3, step 1; the optimizer has done 8 steps"
+        assert said in capsys.readouterr().out
+        assert_same(model, whole)
 
-@on_tensorflow
-def test_reads_a_backup_of_keras_and_its_copy(tmp_path, whole, capsys):
-    class Stop(keras.callbacks.Callback):
-        def on_epoch_begin(self, epoch, logs=None):
-            if epoch == 2:
-                raise InterruptedError
-
-    backup = keras.callbacks.BackupAndRestore(tmp_path, double_checkpoint=True)
-    with pytest.raises(InterruptedError):
-        killed_backup.train(killed_backup.network(), backup, Stop())
-    shutil.copytree(tmp_path, tmp_path / "other")
-    model = killed_backup.network()
-    killed_backup.train(model, BackupAndRestore(tmp_path))
-    assert (
-        "latest.weights.h5: epoch 3, step 1; the optimizer has done 8 steps"
-        in capsys.readouterr().out
-    )
-    assert_same(model, whole)
-    (tmp_path / "other" / "training_metadata.json").write_text("")
-    model = killed_backup.network()
-    told = "training_metadata.json cannot be read .* resumes from .*h5.bkp, at epoch 2, step 1"
-    with pytest.warns(BackupWarning, match=told):
-        killed_backup.train(model, BackupAndRestore(tmp_path / "other"))
-    assert_same(model, whole)
+    def test_its_copy_is_read_after_a_kill_in_the_midst_of_its_second_file(self, copies, whole):
+        folder = copies / "second"
+        (folder / "training_metadata.json").write_text("")
+        with pytest.raises(json.JSONDecodeError):
+            begun_by_keras(folder)
+        model = killed_backup.network()
+        told = "training_metadata.json cannot be read .* resumes from .*h5.bkp, at epoch 2, step 1"
+        with pytest.warns(BackupWarning, match=told):
+            killed_backup.train(model, BackupAndRestore(folder))
+        assert_same(model, whole)

@@ -136,8 +136,13 @@ def test_compiled_again_with_the_same_optimizer_nothing_is_lost():
     np.testing.assert_allclose(logged, expected, rtol=1e-6)
 
 
-@some_cases
-@pytest.mark.parametrize("same", [True, False], ids=["same optimizer", "new optimizer"])
+@pytest.mark.parametrize(
+    ("hook", "make", "before", "same"),
+    thinned([
+        ("on_epoch_begin", True, True, True), ("on_train_batch_end", False, False, False),
+        ("on_epoch_end", False, False, False), ("on_train_batch_end", False, False, True),
+    ], every=2),
+)  # fmt: skip
 def test_nothing_is_told_where_the_new_optimizer_begins_a_schedule_in_epochs(
     hook, make, before, same
 ):

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from measured import (
     BACKEND,
+    COMPILERS,
     QUICKLY,
     applied,
     compiled,
-    compilers,
     fit,
     not_on_torch,
     on_tensorflow,
@@ -38,10 +38,17 @@ def logged(model, *callbacks, **arguments):
     return fit(model, callbacks=[*callbacks, LearningRateLogger()], **arguments)
 
 
-@compilers
-@pytest.mark.parametrize("steps_per_execution", [1, pytest.param(7, marks=not_on_torch)])
-@pytest.mark.parametrize("rate", [0.1, SCHEDULE], ids=["constant", "schedule"])
-def test_it_logs_what_the_weights_say(rate, steps_per_execution, jit_compile):
+@pytest.mark.parametrize(
+    ("rate", "compiler", "steps_per_execution"),
+    [
+        (0.1, 0, 1),
+        (SCHEDULE, -1, 1),
+        pytest.param(SCHEDULE, 0, 7, marks=not_on_torch),
+        pytest.param(0.1, -1, 7, marks=not_on_torch),
+    ],
+)
+def test_it_logs_what_the_weights_say(rate, compiler, steps_per_execution):
+    jit_compile = [*COMPILERS.values()][compiler]
     model = compiled(rate, steps_per_execution=steps_per_execution, jit_compile=jit_compile)
     history = logged(model)
     np.testing.assert_allclose(steps(history), applied(model), rtol=5e-7)
@@ -108,12 +115,17 @@ print(list(history.history["applied_learning_rate"][0]))
 # Where it is logged
 
 
-def test_csv_rows_hold_every_step(tmp_path):
+def test_an_epochs_value_is_a_number_and_csv_rows_hold_every_step(tmp_path):
     path = tmp_path / "log.csv"
-    fit(
+    history = fit(
         compiled(SCHEDULE), last=10, epochs=3,
         callbacks=[LearningRateLogger(), keras.callbacks.CSVLogger(path)],
     )  # fmt: skip
+    rates = history.history["applied_learning_rate"]
+    np.testing.assert_allclose(np.array(rates, float), SCHEDULE.values(30)[9::10], rtol=1e-6)
+    assert json.loads(json.dumps(rates)) == [float(rate) for rate in rates]
+    again = pickle.loads(pickle.dumps(rates))
+    assert [list(each) for each in again] == [list(each) for each in rates]
     with path.open(newline="") as file:
         rows = list(csv.DictReader(file))
     for name in ("applied", "planned"):
@@ -154,15 +166,6 @@ def test_tensorboard_has_every_step(tmp_path):
         np.testing.assert_allclose([epochs[0], epochs[1]], expected[[9, 19]], rtol=1e-6)
 
 
-def test_an_epochs_value_is_a_number_too():
-    history = logged(compiled(SCHEDULE), last=10, epochs=2)
-    rates = history.history["applied_learning_rate"]
-    np.testing.assert_allclose(np.array(rates, float), SCHEDULE.values(20)[[9, 19]], rtol=1e-6)
-    assert json.loads(json.dumps(rates)) == [float(rate) for rate in rates]
-    again = pickle.loads(pickle.dumps(rates))
-    assert [list(each) for each in again] == [list(each) for each in rates]
-
-
 def test_the_progress_bar_shows_it(capsys):
     fit(compiled(0.125), callbacks=[LearningRateLogger()], verbose=2)
     assert "applied_learning_rate: 0.125" in capsys.readouterr().out
@@ -183,22 +186,25 @@ def test_a_run_as_planned_gives_no_warning():
             np.testing.assert_allclose(steps(history, name), expected, rtol=1e-6)
 
 
-def test_a_checkpoint_with_other_iterations_is_named(tmp_path):
-    model = compiled(SCHEDULE)
+@pytest.fixture(scope="module")
+def of_two_epochs(tmp_path_factory):
+    """The file of a model that was trained without the logger."""
+    model, path = compiled(SCHEDULE), tmp_path_factory.mktemp("saved") / "model.keras"
     fit(model, epochs=2)
-    model.save(tmp_path / "model.keras")
-    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    model.save(path)
+    return path
+
+
+def test_a_checkpoint_with_other_iterations_is_named(of_two_epochs):
+    loaded = keras.saving.load_model(of_two_epochs)
     with pytest.warns(LearningRateWarning, match=r"counter stands at 80.*have it at 0 \(a checkpo"):
         history = logged(loaded)
     np.testing.assert_allclose(steps(history), SCHEDULE.values(40, 80), rtol=1e-6)
     np.testing.assert_allclose(steps(history, "planned"), SCHEDULE.values(40), rtol=1e-6)
 
 
-def test_a_checkpoint_with_the_right_iterations_is_well(tmp_path):
-    model = compiled(SCHEDULE)
-    fit(model, epochs=2)
-    model.save(tmp_path / "model.keras")
-    loaded = keras.saving.load_model(tmp_path / "model.keras")
+def test_a_checkpoint_with_the_right_iterations_is_well(of_two_epochs):
+    loaded = keras.saving.load_model(of_two_epochs)
     history = logged(loaded, epochs=3, initial_epoch=2)
     np.testing.assert_allclose(steps(history, "planned"), SCHEDULE.values(40, 80), rtol=1e-6)
 
@@ -226,8 +232,9 @@ def test_another_callback_is_named():
     np.testing.assert_allclose(steps(history), np.repeat([0.1, 0.05], 10), rtol=1e-6)
 
 
-@pytest.mark.parametrize("rate", [0.1, SCHEDULE], ids=["constant", "schedule"])
-@pytest.mark.parametrize("logger_first", [True, False])
+@pytest.mark.parametrize(
+    ("rate", "logger_first"), [(0.1, True), (SCHEDULE, False)], ids=["constant", "schedule"]
+)
 def test_a_reduction_on_a_plateau_is_named(rate, logger_first):
     rule = ReduceLROnPlateau("loss", factor=0.5, patience=0, threshold=1e6, threshold_mode="abs")
     callbacks = [LearningRateLogger(), rule] if logger_first else [rule, LearningRateLogger()]
@@ -271,41 +278,30 @@ def backed_up(folder, schedule, epochs, *callbacks):
     return model
 
 
-def callbacks_of(kind):
-    return [LearningRateLogger()] if kind == "logger" else [ReduceLROnPlateau("loss")]
-
-
-@pytest.mark.parametrize("kind", ["logger", "plateau"])
 @pytest.mark.parametrize(
-    "other",
-    [keraslr.StepLR(0.5, 7), keras.optimizers.schedules.CosineDecay(0.5, 50)],
-    ids=["keraslr", "keras"],
+    ("callback", "other", "jump"),
+    [
+        (LearningRateLogger, keraslr.StepLR(0.5, 7), r" rate is 0\.0543\d+, where .* 0\.005\."),
+        (lambda: ReduceLROnPlateau("loss"), keras.optimizers.schedules.CosineDecay(0.5, 50), ""),
+    ],
+    ids=["logger", "plateau"],
 )
-def test_a_checkpoint_of_another_schedule_is_told(kind, other, tmp_path):
-    backed_up(tmp_path, other, 2, *callbacks_of(kind))
+def test_a_checkpoint_of_another_schedule_is_told(callback, other, jump, tmp_path):
+    backed_up(tmp_path, other, 2, callback())
     said = rf"made under another schedule: {type(other).__name__}\(.*ExponentialLR\(.*step 20 the"
-    with pytest.warns(LearningRateWarning, match=said):
-        backed_up(tmp_path, SCHEDULE, 4, *callbacks_of(kind))
+    with pytest.warns(LearningRateWarning, match=said + jump):
+        backed_up(tmp_path, SCHEDULE, 3, callback())
 
 
-def test_the_jump_of_the_rate_is_told_in_numbers(tmp_path):
-    backed_up(tmp_path, keraslr.StepLR(0.5, 7), 2, LearningRateLogger())
-    with pytest.warns(LearningRateWarning, match=r"rate is 0\.0543\d+, where .* gives 0\.005\."):
-        backed_up(tmp_path, SCHEDULE, 3, LearningRateLogger())
-
-
-@pytest.mark.parametrize("kind", ["logger", "plateau"])
 @pytest.mark.parametrize("rate", [0.1, SCHEDULE], ids=["constant", "schedule"])
-def test_a_checkpoint_of_the_same_schedule_is_well(kind, rate, tmp_path):
-    backed_up(tmp_path, rate, 2, *callbacks_of(kind))
-    model = backed_up(tmp_path, rate, 4, *callbacks_of(kind))
+def test_a_checkpoint_of_the_same_schedule_is_well_and_the_count_goes_on(rate, tmp_path):
+    # Each of the two would warn.
+    for epochs in (2, 4):
+        callbacks = [LearningRateLogger(), ReduceLROnPlateau("loss")]
+        model = backed_up(tmp_path, rate, epochs, *callbacks)
     assert int(model.optimizer.iterations) == 40
-
-
-def test_the_count_goes_on_after_a_restart(tmp_path):
-    backed_up(tmp_path, SCHEDULE, 2, LearningRateLogger())
-    model = backed_up(tmp_path, SCHEDULE, 4, LearningRateLogger())
-    np.testing.assert_allclose(steps(model.history, "planned"), SCHEDULE.values(20, 20), rtol=1e-6)
+    planned = np.full(20, 0.1) if rate == 0.1 else SCHEDULE.values(20, 20)
+    np.testing.assert_allclose(steps(model.history, "planned"), planned, rtol=1e-6)
 
 
 def test_a_bad_argument_is_named():

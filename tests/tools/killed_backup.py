@@ -1,8 +1,7 @@
 """Processes that SIGKILL themselves while they write a backup, for the tests.
 
-`python killed_backup.py FOLDER CALLBACK PLACE` trains, and is killed at a place of the third
-backup: in the midst of the weights, between Keras's two files or in the midst of the second, or
-when it has its name and those before are not removed yet.
+`python killed_backup.py FOLDER training` trains, and is killed in the midst of the weights of the
+third backup.
 
 `python killed_backup.py FOLDER` writes backups of small files in child processes, the nth of which
 is killed at its nth call of the file system. It prints what is then found.
@@ -26,7 +25,6 @@ from keraslr.callbacks import BackupAndRestore
 from keraslr.callbacks._backup_files import Backups
 
 EPOCHS, STEPS = 5, 4
-CALLBACKS = {"keras": keras.callbacks.BackupAndRestore, "keraslr": BackupAndRestore}
 
 
 def die() -> None:
@@ -50,23 +48,16 @@ def train(model: keras.Model, *callbacks: keras.callbacks.Callback) -> keras.cal
     )
 
 
-def train_and_die(folder: str, kind: str, place: str) -> None:
-    model, backup = network(), CALLBACKS[kind](folder)
-    module = sys.modules["keras.src.callbacks.backup_and_restore"]
-    owner, name = {
-        "weights": (model.optimizer, "save_own_variables"),
-        "between": (module.file_utils, "File"),
-        "metadata": (module.json, "dumps"),
-        "renamed": (sys.modules["keraslr.callbacks._backup_files"].shutil, "rmtree"),
-    }[place]
-    original = getattr(owner, name)
+def train_and_die(folder: str) -> None:
+    model, backup = network(), BackupAndRestore(folder)
+    original = model.optimizer.save_own_variables
 
-    def deadly(*arguments, **options):
+    def deadly(store):
         if model.optimizer.iterations == 3 * STEPS:
             die()
-        return original(*arguments, **options)
+        return original(store)
 
-    setattr(owner, name, deadly)
+    model.optimizer.save_own_variables = deadly
     train(model, backup)
 
 
@@ -114,4 +105,4 @@ if __name__ == "__main__":
     if len(sys.argv) == 2:
         die_at_every_call(Path(sys.argv[1]))
     else:
-        train_and_die(*sys.argv[1:])
+        train_and_die(sys.argv[1])
