@@ -24,6 +24,7 @@ from measured import (
 
 import keraslr
 from keraslr.callbacks import ReduceLROnPlateau
+from keraslr.callbacks._plateau_state import worst
 
 with np.load(Path(__file__).parents[1] / "goldens" / "plateau.npz") as file:
     GOLDENS = dict(file)
@@ -103,6 +104,24 @@ def test_the_cases_that_are_replayed_cover_it_too():
     for name, usual in (("cooldown", 0), ("min_lr", 0.0), ("eps", 1e-8), ("patience", 0)):
         assert sum(s[name] != usual for s in settings) >= 14, name
     assert sum(s["patience"] == 0 for s in settings) >= 8
+
+
+def test_the_rule_decides_as_pytorch_in_every_case():
+    """The rule alone, in doubles; the next test has it in the callback."""
+    for case in range(len(GOLDENS["settings"])):
+        settings, rows = settled(case)
+        rule = ReduceLROnPlateau("val_loss", **settings)
+        rate = float(GOLDENS["initial_learning_rates"][case])
+        names = ("best", "num_bad_epochs", "cooldown_counter")
+        now = {"best": worst(rule.mode), "num_bad_epochs": 0, "cooldown_counter": 0}
+        for epoch, metric in enumerate(rows["metrics"].tolist()):
+            decided = rule.decide(metric, now, rule.mode)
+            now = {name: getattr(decided, name) for name in names}
+            assert now == {name: rows[name][epoch] for name in names}, (case, epoch)
+            if decided.bad is not None:
+                lower = max(rate * rule.factor, rule.min_lr)
+                rate = lower if rate - lower > rule.eps else rate
+            assert rate == rows["lr"][epoch], (case, epoch)
 
 
 @pytest.mark.parametrize("case", CASES)
