@@ -89,10 +89,14 @@ def megabytes():
 panel = TrainingPanel(dataset="digits", epochs=1, batch_size=256)
 for _ in range(3):
     panel.train(block=True)
-begin = megabytes()
-for _ in range(6):
-    panel.train(block=True)
-print(len(panel.runs), megabytes() - begin)
+growths = []
+for _ in range(2):
+    begin = megabytes()
+    for _ in range(4):
+        panel.train(block=True)
+    growths.append(megabytes() - begin)
+# What is kept grows both times; what the allocator happens to hold does not.
+print(len(panel.runs), min(growths))
 """
 
 
@@ -103,8 +107,8 @@ def test_kept_runs_are_small():
     In a process of its own, where no other test's memory counts.
     """
     runs, growth = Program("-c", KEEP_RUNS).finished().split()[-2:]
-    assert int(runs) == 9
-    assert float(growth) < 30
+    assert int(runs) == 11
+    assert float(growth) < 20
 
 
 @pytest.mark.slow
