@@ -11,6 +11,7 @@ import numpy as np
 from keraslr import schedules
 from keraslr._parameters import Number
 from keraslr.schedules import Schedule
+from keraslr.schedules._registry import counterpart_of
 
 __all__ = ["Finding", "check"]
 
@@ -63,6 +64,7 @@ def check(schedule: Schedule, steps: int, steps_per_epoch: int | None = None) ->
         ...     print(finding)
         CosineAnnealingLR reaches its lowest rate at t = 30 and rises again until t = 99: let T_max be 99, or use held_after(30).
     """  # noqa: E501
+    schedule = counterpart_of(schedule, "schedule")
     if not isinstance(schedule, Schedule):
         raise TypeError(f"schedule must be a keraslr schedule. Received: schedule={schedule!r}")
     steps = Number("", int, at_least=1).validated("steps", steps)

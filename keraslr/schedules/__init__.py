@@ -16,6 +16,7 @@ from keraslr.schedules._decay import (
     PolynomialLR,
 )
 from keraslr.schedules._expressions import parse
+from keraslr.schedules._from_keras import from_keras as _from_keras  # noqa: F401 (registers)
 from keraslr.schedules._interpolated import InterpolatedLR
 from keraslr.schedules._registry import register, registered
 from keraslr.schedules._schedule import (

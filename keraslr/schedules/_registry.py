@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import keras
@@ -31,6 +32,8 @@ else:
 
 _PACKAGE = "keraslr"
 _REGISTRY: dict[str, type[Registered]] = {}
+# Functions that return the counterpart of a schedule that is not keraslr's, or None.
+CONVERSIONS: list[Callable[[Any], Any]] = []
 
 _Class = TypeVar("_Class", bound="type[Registered]")
 
@@ -100,13 +103,33 @@ class Registered(_KerasSchedule):
         return hash(self._values())
 
 
+def counterpart_of(value: Any, name: str) -> Any:
+    """Returns the counterpart of a schedule of Keras; what is none as it is.
+
+    Raises:
+        TypeError: It is a schedule of Keras, or of one's own, and has no counterpart.
+    """
+    kind = keras.optimizers.schedules.LearningRateSchedule
+    if not isinstance(value, kind) or isinstance(value, Registered):
+        return value
+    for convert in CONVERSIONS:
+        if (found := convert(value)) is not None:
+            return found
+    raise TypeError(
+        f"{name} must be a keraslr schedule, or one of Keras's that has a counterpart here. Any "
+        "other becomes one with LambdaLR(1.0, lambda t: float(schedule(t)), total_iters=steps). "
+        f"Received: {name}={value!r}"
+    )
+
+
 class Inner(Parameter):
     """A schedule within a schedule."""
 
     rule = "a keraslr schedule"
 
     def validated(self, name: str, value: Any) -> Any:
-        """See `Parameter.validated`."""
+        """See `Parameter.validated`; Keras's own schedules become their counterparts."""
+        value = counterpart_of(value, name)
         if not isinstance(value, Registered):
             raise self._wrong(TypeError, name, value)
         return value
