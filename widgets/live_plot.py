@@ -13,7 +13,7 @@ import keras
 import numpy as np
 
 from keraslr.callbacks._attached import read
-from keraslr.callbacks._groups import groups_of
+from keraslr.callbacks._groups import groups_for
 from keraslr.plotting import FitChart, FitCurves, FitFigure
 from widgets.parts._fit_rates import FitRates
 
@@ -228,7 +228,7 @@ class _Fit:
     def _read(self) -> None:
         # A training step of the model's own may need no optimizer.
         if getattr(self._callback._model, "optimizer", None) is not None:
-            groups = groups_of(self._callback.model, "LivePlot", every=True)
+            groups = groups_for(self._callback.model, "LivePlot", every=True)
             # Of several optimizers the first that makes updates: the rate of one is shown.
             groups.sort(key=lambda group: int(read(group.optimizer._iterations)) == 0)
             self._rates.read(groups[0].optimizer, self._steps)

@@ -9,7 +9,7 @@ from typing import Any
 import keras
 
 from keraslr.callbacks._fit import arguments_of_fit
-from keraslr.callbacks._groups import Group, groups_of
+from keraslr.callbacks._groups import Group, groups_for
 from keraslr.callbacks._rate import adopt_states
 
 
@@ -43,7 +43,7 @@ class Following(keras.callbacks.Callback):
 
     def _find_groups(self) -> None:
         kind = type(self).__name__
-        found = groups_of(self._model, kind, self.optimizer, every=self.all_by_default)
+        found = groups_for(self._model, kind, self.optimizer, every=self.all_by_default)
         for group in found:
             adopt_states(group)
         self._groups = found

@@ -42,7 +42,7 @@ def own_optimizers(model: Any) -> dict[str, keras.Optimizer]:
     return {} if model is None else tracked_optimizers(model)
 
 
-def groups_of(model: Any, callback: str, optimizer: Any = None, *, every: bool) -> list[Group]:
+def groups_for(model: Any, callback: str, optimizer: Any = None, *, every: bool) -> list[Group]:
     """Returns the optimizers that a callback acts on.
 
     Args:
