@@ -52,7 +52,7 @@ NO_SCHEDULES = (
     0.1,
     "StepLR(0.1, 2)",
     keraslr.ConstantLR,
-    keras.optimizers.schedules.CosineDecay(0.1, 10),
+    keras.optimizers.schedules.PolynomialDecay(0.1, 10, cycle=True),
     {"class_name": "StepLR", "config": {"initial_learning_rate": 0.1, "step_size": 2}},
 )
 
