@@ -17,6 +17,7 @@ from keraslr.callbacks._following import Following
 from keraslr.callbacks._groups import Group
 from keraslr.callbacks._origin import LearningRateWarning
 from keraslr.callbacks._rate import (
+    as_written,
     is_constant,
     is_rate,
     planned_rate,
@@ -286,15 +287,15 @@ class EpochSchedule(Following):
     def _rate(self, state: EpochState, schedule: Any, step: int) -> float:
         epoch, steps = self._epoch, (self.params or {}).get("steps") or int(read(state.steps))
         if not self.smooth or not steps:
-            return _number(schedule(epoch))
+            return as_written(schedule(epoch))
         if not isinstance(schedule, Schedule):
-            return _number(schedule(epoch + min(step / steps, 1.0)))
+            return as_written(schedule(epoch + min(step / steps, 1.0)))
         key = id(schedule), epoch
         if key not in self._within:
             # All steps of the epoch at once: a call costs as much as a step of a small network.
             clock = PerEpoch(schedule, steps_per_epoch=steps, smooth=True)
             self._within = {**self._within, key: clock.values(steps + 1, epoch * steps)}
-        return _number(self._within[key][min(step, steps)])
+        return as_written(self._within[key][min(step, steps)])
 
 
 def unscaled_or_refused(group: Group) -> float:
@@ -306,8 +307,3 @@ def unscaled_or_refused(group: Group) -> float:
             f"Received: {group.owner} with learning_rate={planned_rate(group.optimizer)!r}"
         )
     return unscaled(group.optimizer)
-
-
-def _number(rate: Any) -> float:
-    """Returns a float32 as its shortest decimal: 0.1, not 0.10000000149011612."""
-    return float(str(np.float32(read(rate))))

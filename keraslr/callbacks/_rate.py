@@ -223,7 +223,7 @@ def settle(optimizer: keras.Optimizer) -> None:
         return
     if not is_rate(optimizer, float(read(plateaus[0].constant)) * _product(plateaus)):
         for plateau in plateaus:
-            plateau.constant.assign(_as_written(optimizer._learning_rate))
+            plateau.constant.assign(as_written(optimizer._learning_rate))
             plateau.scale.assign(1.0)
 
 
@@ -247,7 +247,7 @@ def unscaled(optimizer: keras.Optimizer) -> float:
         return float(read(planned_rate(optimizer)()))
     settle(optimizer)
     plateaus = plateaus_of(optimizer)
-    return float(read(plateaus[0].constant)) if plateaus else _as_written(optimizer._learning_rate)
+    return float(read(plateaus[0].constant)) if plateaus else as_written(optimizer._learning_rate)
 
 
 def set_constant(optimizer: keras.Optimizer, rate: float) -> None:
@@ -297,7 +297,7 @@ def _product(plateaus: list[Plateau]) -> float:
     return math.prod(float(read(each.scale)) for each in plateaus)
 
 
-def _as_written(rate: Any) -> float:
+def as_written(rate: Any) -> float:
     """Returns a float32 as its shortest decimal: 0.1, not 0.10000000149011612."""
     value = read(rate)
     return float(str(value)) if value.dtype == np.float32 else float(value)
